@@ -53,7 +53,8 @@ class UsageRow:
     (`openai`, `anthropic`, `gcp.gemini`, …). `source` is one of the values of
     `microdollar.usage.source`. `calls` is 1 for the row of the response's own model and 0 for
     the rows of further models inside the same response, so that a sum of it counts calls.
-    `position` numbers the rows of one call from 0.
+    `position` numbers the rows of one call from 0. `notes` says what had to be put right in the
+    reported counts.
     """
 
     position: int
@@ -68,3 +69,4 @@ class UsageRow:
     inference_geo: str | None
     source: str
     usage: Usage
+    notes: tuple[str, ...] = ()

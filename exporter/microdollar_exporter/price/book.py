@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A price book: an immutable, hashed set of dated rates. Rates are integers of 10⁻¹⁸ USD."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Final
+
+from microdollar_exporter.price.rules import Rule
+from microdollar_exporter.usage import BUCKETS, PARTS
+
+__all__ = ["RATES", "STANDARD", "Book", "Model", "PriceRow", "Provider"]
+
+STANDARD: Final = "std"
+"""The context of an ordinary request. Other contexts are `key=value`, joined by commas: the
+facts of a request that select another rate (`processing=batch`, `service_tier=flex`, …)."""
+
+RATES: Final = (*BUCKETS, *PARTS, "audio_cache_read", "image_cache_read", "video_in", "video_out")
+"""The names a rate per token can have: the buckets, their parts, parts of `cache_read`, and two
+parts that `Usage` does not tell apart."""
+
+_DECIMALS: Final = 18
+_DAY: Final = 86_400_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PriceRow:
+    """One set of rates and when it holds.
+
+    `rates` are per token, by the names of `RATES`; `unit_rates` per unit (`web_search`,
+    `audio_hours`, …); both in 10⁻¹⁸ USD, and a name without a rate is absent: no price, never
+    zero. The row holds from `effective_from` until just before `effective_to`, microseconds
+    since 1970 UTC, None being unbounded, and within `time_of_day`, a half-open span of
+    microseconds since midnight UTC, when there is one. It prices a request whole if the request
+    has strictly more than `over_input_tokens` input tokens, cached ones included, and no row
+    with a higher threshold applies; a boundary that is itself dearer is stored as one less.
+
+    `price_row` is the first 16 hexadecimal digits of the SHA-256 of the content: the same
+    content has the same id in every book.
+    """
+
+    provider: str
+    model: str
+    context: str = STANDARD
+    effective_from: int | None = None
+    effective_to: int | None = None
+    time_of_day: tuple[int, int] | None = None
+    over_input_tokens: int = 0
+    rates: Mapping[str, int]
+    unit_rates: Mapping[str, int] = field(default_factory=dict)
+    price_row: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        unknown = self.rates.keys() - set(RATES)
+        if unknown:
+            raise ValueError(f"unknown rates: {', '.join(sorted(unknown))}")
+        for name in ("rates", "unit_rates"):
+            mapping = dict(sorted(getattr(self, name).items()))
+            object.__setattr__(self, name, MappingProxyType(mapping))
+        digest = hashlib.sha256(_canonical_json(self.canonical())).hexdigest()
+        object.__setattr__(self, "price_row", digest[:16])
+
+    def canonical(self) -> list[Any]:
+        """The content in lists, dicts, strings and integers, without the id."""
+        return [
+            self.provider,
+            self.model,
+            self.context,
+            self.effective_from,
+            self.effective_to,
+            self.time_of_day,
+            self.over_input_tokens,
+            dict(self.rates),
+            dict(self.unit_rates),
+        ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """A model of a provider, and the rule by which the source recognises its names."""
+
+    id: str
+    rule: Rule
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provider:
+    """A provider's models in the source's order, the first match winning.
+
+    `fallbacks` are the providers whose models and prices the source lends to this one.
+    """
+
+    id: str
+    models: tuple[Model, ...]
+    fallbacks: tuple[str, ...] = ()
+
+
+class Book:
+    """An immutable set of price rows, and the names of the models they price.
+
+    The rows of one key must not overlap, and must begin at a threshold of 0.
+    `id` is the SHA-256 of the canonical content. Source and version are not part of it: two
+    releases that say the same are one book.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: str,
+        source_version: str,
+        providers: Iterable[Provider],
+        rows: Iterable[PriceRow],
+    ) -> None:
+        self.source: Final = source
+        self.source_version: Final = source_version
+        self.providers: Final = MappingProxyType({p.id: p for p in providers})
+        by_key: dict[tuple[str, str, str], list[PriceRow]] = {}
+        for row in rows:
+            by_key.setdefault((row.provider, row.model, row.context), []).append(row)
+        self._rows: Final = {key: tuple(rows) for key, rows in by_key.items()}
+        self.id: Final = hashlib.sha256(self.canonical_json()).hexdigest()
+
+    @property
+    def rows(self) -> Iterator[PriceRow]:
+        """Every price row, grouped by provider, model and context."""
+        return (row for rows in self._rows.values() for row in rows)
+
+    def lookup(self, provider: str, model: str, context: str = STANDARD) -> tuple[PriceRow, ...]:
+        """The rows of one key, of every date and size; empty when there is no price.
+
+        All three are the book's own ids, matched exactly.
+        """
+        return self._rows.get((provider, model, context), ())
+
+    def canonical_json(self) -> bytes:
+        """The whole content, rules included, in one form: what `id` is the hash of."""
+        providers = [
+            [p.id, [[m.id, m.rule.canonical()] for m in p.models], p.fallbacks]
+            for p in self.providers.values()
+        ]
+        rows = sorted((row.canonical() for row in self.rows), key=_canonical_json)
+        return _canonical_json({"providers": providers, "rows": rows})
+
+    def table_rows(self) -> list[dict[str, Any]]:
+        """The rows for a table: JSON-able, `rates` as exact decimal strings of USD per unit.
+
+        `time_of_day_from` and `time_of_day_to` are microseconds since midnight UTC; None is a
+        bound that is midnight itself, or no bound.
+        """
+        return [
+            {
+                "price_row": row.price_row,
+                "provider": row.provider,
+                "model": row.model,
+                "context": row.context,
+                "effective_from": row.effective_from,
+                "effective_to": row.effective_to,
+                "time_of_day_from": row.time_of_day and row.time_of_day[0],
+                "time_of_day_to": row.time_of_day and (row.time_of_day[1] % _DAY or None),
+                "over_input_tokens": row.over_input_tokens,
+                "rates": {
+                    name: _decimal(rate) for name, rate in {**row.rates, **row.unit_rates}.items()
+                },
+            }
+            for row in self.rows
+        ]
+
+
+def _canonical_json(content: object) -> bytes:
+    return json.dumps(content, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()
+
+
+def _decimal(rate: int) -> str:
+    whole, fraction = divmod(rate, 10**_DECIMALS)
+    return f"{whole}.{fraction:0{_DECIMALS}d}".rstrip("0").rstrip(".")

@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read the price data of the installed genai-prices package into a book.
+
+Only its data and `ModelInfo.get_prices` are used, never its calculator. Importing this module
+costs some tenths of a second and pydantic; the book it makes needs neither.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from importlib.metadata import version
+from itertools import pairwise
+from typing import Final
+
+from genai_prices import types as source
+from genai_prices.data import providers as bundled
+from genai_prices.data_snapshot import DataSnapshot
+
+from microdollar_exporter.price.book import STANDARD, Book, Model, PriceRow, Provider
+from microdollar_exporter.price.rules import Op, Rule
+
+__all__ = ["import_genai_prices"]
+
+log = logging.getLogger(__name__)
+
+_SOURCE: Final = "genai-prices"
+
+_RATES: Final = {
+    "input_mtok": "input_uncached",
+    "output_mtok": "output",
+    "cache_read_mtok": "cache_read",
+    "cache_write_mtok": "cache_write",
+    "cache_write_5m_mtok": "cache_write_5m",
+    "cache_write_1h_mtok": "cache_write_1h",
+    "input_tool_mtok": "input_tool",
+    "output_reasoning_mtok": "reasoning",
+    "input_audio_mtok": "audio_in",
+    "output_audio_mtok": "audio_out",
+    "input_image_mtok": "image_in",
+    "output_image_mtok": "image_out",
+    "input_video_mtok": "video_in",
+    "output_video_mtok": "video_out",
+    "cache_audio_read_mtok": "audio_cache_read",
+    "cache_image_read_mtok": "image_cache_read",
+}
+"""The source's price keys per million tokens, and the rates they become."""
+
+_UNIT_RATES: Final = {
+    "web_searches_kcount": ("web_search", 1_000),
+    "storage_searches_kcount": ("file_search", 1_000),
+    "social_searches_kcount": ("x_search", 1_000),
+    "code_executions_kcount": ("code_interpreter", 1_000),
+    "rerank_searches_kcount": ("search_units", 1_000),
+    "requests_kcount": ("requests", 1_000),
+    "input_document_kpages": ("pages", 1_000),
+    "input_annotated_document_kpages": ("annotated_pages", 1_000),
+    "input_text_messages_kcount": ("messages", 1_000),
+    "input_mchars": ("characters", 1_000_000),
+    # Kept per hour: a rate per second would never terminate.
+    "audio_hours": ("audio_hours", 1),
+}
+"""The source's other price keys: the unit each becomes and how many of it the price is for.
+
+`input_audio_hours` only repeats `audio_hours`; `output_citation_mtok` splits a count that
+`Usage` does not. Whatever is not here or in `_RATES` is counted and logged as unread."""
+
+_EXACT_DECIMALS: Final = 12
+_LIST_DECIMALS: Final = 6
+
+_DAY: Final = 86_400_000_000
+_EPOCH: Final = date(1970, 1, 1)
+
+
+def import_genai_prices(snapshot: DataSnapshot | None = None) -> Book:
+    """The book of a genai-prices snapshot; by default of the data shipped in the package.
+
+    Starts of prices are midnight UTC of their date, as in the source. A price of 12 decimals or
+    fewer is taken exactly; one of more is the residue of a float in the source's own data, and
+    is rounded half-even to the 6 decimals that list prices have. How many were rounded, and
+    which price keys were not read, is logged.
+    """
+    if snapshot is None:
+        snapshot = DataSnapshot(providers=bundled, from_auto_update=False)
+    reader = _Reader()
+    book = Book(
+        source=_SOURCE,
+        source_version=version(_SOURCE),
+        providers=[_provider(provider) for provider in snapshot.providers],
+        rows=[
+            row
+            for provider in snapshot.providers
+            for model in provider.models
+            for row in reader.rows(provider.id, model)
+        ],
+    )
+    log.info(
+        "%s %s imported as book %s: %d providers, %d price rows; %d distinct float residues "
+        "rounded; "
+        "price keys not read: %s",
+        book.source,
+        book.source_version,
+        book.id[:16],
+        len(book.providers),
+        sum(1 for _ in book.rows),
+        len(reader.rounded),
+        dict(sorted(reader.unread.items())) or "none",
+    )
+    return book
+
+
+def _provider(provider: source.Provider) -> Provider:
+    return Provider(
+        id=provider.id,
+        models=tuple(Model(id=model.id, rule=_rule(model.match)) for model in provider.models),
+        fallbacks=tuple(provider.fallback_model_providers or ()),
+    )
+
+
+def _rule(clause: source.MatchLogic) -> Rule:
+    op: Op
+    match clause:
+        case source.ClauseOr():
+            return Rule("or", rules=tuple(_rule(part) for part in clause.or_))
+        case source.ClauseAnd():
+            return Rule("and", rules=tuple(_rule(part) for part in clause.and_))
+        case source.ClauseRegex():
+            return Rule("regex", clause.regex)
+        case source.ClauseEquals():
+            op, text = "equals", clause.equals
+        case source.ClauseStartsWith():
+            op, text = "starts_with", clause.starts_with
+        case source.ClauseEndsWith():
+            op, text = "ends_with", clause.ends_with
+        case source.ClauseContains():
+            op, text = "contains", clause.contains
+        case _:
+            raise TypeError(f"unknown match clause {type(clause).__name__}")
+    return Rule(op, text.lower())
+
+
+@dataclass(slots=True)
+class _Reader:
+    """Turns models into rows, and remembers what could not be taken as it stands.
+
+    `rounded` names each price value once, however many rows it is in.
+    """
+
+    rounded: set[tuple[str, str, str, Decimal]] = field(default_factory=set)
+    unread: Counter[str] = field(default_factory=Counter)
+
+    def rows(self, provider: str, model: source.ModelInfo) -> Iterator[PriceRow]:
+        """The rows of one model: standard ones, then those of each request variant."""
+        yield from self._context_rows(provider, model, {})
+        seen = []
+        for variant in model.price_variants or ():
+            if variant.when not in seen and _names_a_price(variant):
+                seen.append(variant.when)
+                yield from self._context_rows(provider, model, variant.when)
+
+    def _context_rows(
+        self, provider: str, model: source.ModelInfo, when: dict[str, str]
+    ) -> Iterator[PriceRow]:
+        prices = model.prices if isinstance(model.prices, list) else []
+        variants = [
+            variant
+            for variant in model.price_variants or ()
+            if variant.when.items() <= when.items() and _names_a_price(variant)
+        ]
+        constraints = [c.constraint for c in prices] + [v.constraint for v in variants]
+        starts = sorted(
+            {c.start_date for c in constraints if isinstance(c, source.StartDateConstraint)}
+        )
+        windows = [c for c in constraints if isinstance(c, source.TimeOfDateConstraint)]
+        for start, end in pairwise([None, *starts, None]):
+            day = start or (starts[0] if starts else _EPOCH) - timedelta(days=1)
+            for span, instant in _spans(day, windows):
+                if when and not any(_active(v.constraint, instant) for v in variants):
+                    continue
+                price = model.get_prices(instant, when or None)
+                for over, rates, unit_rates in self._tiers(provider, model.id, price):
+                    yield PriceRow(
+                        provider=provider,
+                        model=model.id,
+                        context=",".join(f"{k}={when[k]}" for k in sorted(when)) or STANDARD,
+                        effective_from=_midnight(start),
+                        effective_to=_midnight(end),
+                        time_of_day=span,
+                        over_input_tokens=over,
+                        rates=rates,
+                        unit_rates=unit_rates,
+                    )
+
+    def _tiers(
+        self, provider: str, model: str, price: source.ModelPrice
+    ) -> Iterator[tuple[int, dict[str, int], dict[str, int]]]:
+        """Each threshold of a price with the rates above it; nothing for an empty price."""
+        values = {key: value for key, value in vars(price).items() if value is not None}
+        tiered = [v for v in values.values() if isinstance(v, source.TieredPrices)]
+        for over in sorted({0, *(tier.start for value in tiered for tier in value.tiers)}):
+            rates: dict[str, int] = {}
+            unit_rates: dict[str, int] = {}
+            for key, value in values.items():
+                usd = _at(value, over)
+                if key in _RATES:
+                    rates[_RATES[key]] = self._rate(provider, model, key, usd, 1_000_000)
+                elif key in _UNIT_RATES:
+                    unit, per = _UNIT_RATES[key]
+                    unit_rates[unit] = self._rate(provider, model, key, usd, per)
+                else:
+                    self.unread[key] += 1
+            if rates or unit_rates:
+                yield over, rates, unit_rates
+
+    def _rate(self, provider: str, model: str, key: str, usd: Decimal, per: int) -> int:
+        """A price for `per` units as 10⁻¹⁸ USD for one; no decimal context can round it."""
+        price = Fraction(usd)
+        if (price * 10**_EXACT_DECIMALS).denominator != 1:
+            price = Fraction(round(price * 10**_LIST_DECIMALS), 10**_LIST_DECIMALS)
+            self.rounded.add((provider, model, key, usd))
+        return round(price * 10**18 / per)  # whole already: no `per` is above a million
+
+
+def _names_a_price(variant: source.PriceVariant) -> bool:
+    """False for a variant that only says that the standard price applies."""
+    return any(value is not None for value in vars(variant.prices).values())
+
+
+def _active(
+    constraint: source.StartDateConstraint | source.TimeOfDateConstraint | None, instant: datetime
+) -> bool:
+    return constraint is None or constraint.active(instant)
+
+
+def _at(value: Decimal | source.TieredPrices, over: int) -> Decimal:
+    """The price of a request of just over `over` input tokens: the highest tier reached."""
+    if isinstance(value, source.TieredPrices):
+        reached = [tier.price for tier in value.tiers if tier.start <= over]
+        return reached[-1] if reached else value.base
+    return value
+
+
+def _midnight(day: date | None) -> int | None:
+    return None if day is None else (day.toordinal() - _EPOCH.toordinal()) * _DAY
+
+
+def _spans(
+    day: date, windows: list[source.TimeOfDateConstraint]
+) -> Iterator[tuple[tuple[int, int] | None, datetime]]:
+    """The parts of a day that can differ in price, each with an instant inside it.
+
+    A part that a window covers is a span of microseconds since midnight UTC. All others have
+    the price of the date: they are one part, None.
+    """
+    midnight = datetime.combine(day, time(), tzinfo=UTC)
+    edges = {0, _DAY}
+    for window in windows:
+        edges |= {_of_day(window.start_time), _of_day(window.end_time)}
+    plain = False
+    for start, end in pairwise(sorted(edges)):
+        instant = midnight + timedelta(microseconds=(start + end) // 2)
+        if any(window.active(instant) for window in windows):
+            yield (start, end), instant
+        elif not plain:
+            plain = True
+            yield None, instant
+
+
+def _of_day(at: time) -> int:
+    """Microseconds from midnight UTC to a time of day; naive times are UTC, as in the source."""
+    offset = at.utcoffset() or timedelta()
+    since = timedelta(
+        hours=at.hour, minutes=at.minute, seconds=at.second, microseconds=at.microsecond
+    )
+    return (since - offset) // timedelta(microseconds=1) % _DAY

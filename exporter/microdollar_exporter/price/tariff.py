@@ -1,0 +1,310 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A price row compiled to what a usage costs: integers only, rounded once.
+
+What an exact answer would need and the row does not have is named in the note:
+
+* A bucket without a rate of its own takes that of its nearest priced ancestor. That is exact for
+  tool input (input), 5-minute cache writes (the plain write rate *is* the 5-minute one) and
+  reasoning and images (their whole). It is an assumption, hence `fallback`, for cache reads and
+  writes at the input rate, 1-hour writes at the 5-minute rate, writes of unknown lifetime where
+  the model sells more than one, and audio at the text rate.
+* Audio and image input may be partly cached, and a usage does not say how much. They are taken
+  as uncached as far as they fit. The cost is exact when nothing else is possible or when it makes
+  no difference, else `fallback`.
+* What has no rate at all, or was not reported, is left out: `partial`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Final, Literal, NamedTuple
+
+from microdollar_exporter.price.book import PriceRow
+from microdollar_exporter.usage import BUCKETS, PARTS, Usage, UsageRow
+from microdollar_semconv import attributes as md
+
+__all__ = ["Price", "Status", "Tariff", "contradiction", "input_tokens"]
+
+Status = Literal[
+    "priced", "free", "partial", "fallback", "unpriced_model", "unpriced_provider", "bad_usage"
+]
+"""How far a cost can be trusted. `free` is by decision only; `partial` leaves something out;
+`fallback` took a rate that may not be the right one; the last three have no cost."""
+
+_FREE_UNITS: Final = {("anthropic", "web_fetch")}
+"""Units that a provider documents as free of charge. All others need a price."""
+
+_DURATIONS: Final = {"audio_seconds": "audio_hours"}
+"""Units counted in seconds, and the hourly rate that prices them."""
+
+_MINIMUM_SECONDS: Final = {
+    ("groq", "whisper-large-v3"): 10,
+    ("groq", "whisper-large-v3-turbo"): 10,
+}
+"""Shortest audio a model bills. The source has this in its calculator, not in its data."""
+
+_DOUBTFUL_FEES: Final = {
+    "perplexity": "request fee is the highest the book lists, it depends on search context size"
+}
+
+_EMBEDDINGS: Final = "embeddings"
+_OUTPUT_PARTS: Final = ("reasoning", "audio_out", "image_out")
+_bucket_counts = attrgetter(*BUCKETS)
+_part_counts = attrgetter(*PARTS)
+_PICO: Final = 10**6
+"""Rates of 10⁻¹⁸ USD in one picodollar."""
+
+
+class Price(NamedTuple):
+    """The answer for one usage row.
+
+    `cost` is in picodollars (10⁻¹² USD), None when it is not known: never 0 for that.
+    `price_row` is the id of the row applied. `note` says why the status is not `priced`.
+    """
+
+    cost: int | None
+    status: Status
+    price_row: str | None
+    note: str | None
+
+
+def input_tokens(usage: Usage) -> int:
+    """All input tokens, cached ones included: what the threshold of a tier is compared with."""
+    return (usage.input_uncached or 0) + (usage.input_tool or 0) + _cached(usage)
+
+
+def contradiction(usage: Usage) -> str | None:
+    """Why a usage cannot be true: a negative count, or a part larger than its whole."""
+    for count in (*_bucket_counts(usage), *_part_counts(usage), *usage.units.values()):
+        if count is not None and count < 0:
+            return _negative(usage)
+    if usage.output is not None:
+        if usage.reasoning is not None and usage.reasoning > usage.output:
+            return f"reasoning {usage.reasoning} exceeds output {usage.output}"
+        audio, image = usage.audio_out or 0, usage.image_out or 0
+        if audio + image > usage.output:
+            return f"audio_out {audio} and image_out {image} exceed output {usage.output}"
+    if usage.input_uncached is not None:
+        audio, image, whole = usage.audio_in or 0, usage.image_in or 0, input_tokens(usage)
+        if audio + image > whole:
+            return f"audio_in {audio} and image_in {image} exceed input {whole}"
+    return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tariff:
+    """One price row, ready to charge usage. Rates are in 10⁻¹⁸ USD per token or unit.
+
+    `rates` are in the order of `BUCKETS`, None where the rate is not known to be right;
+    `assumed` then holds the nearest one and what is assumed, or nothing. `own` are the row's
+    rates as they stand. `doubts` hold for every usage.
+    """
+
+    price_row: str
+    provider: str
+    model: str
+    rates: tuple[int | None, ...]
+    assumed: Mapping[str, tuple[int, str]]
+    own: Mapping[str, int]
+    unit_rates: Mapping[str, int]
+    doubts: tuple[str, ...]
+
+    @classmethod
+    def of(cls, row: PriceRow) -> "Tariff":
+        """Compile a price row: decide the rate of each bucket."""
+        own = row.rates
+        exact = {name: own[name] for name in BUCKETS if name in own}
+        assumed: dict[str, tuple[int, str]] = {}
+        if "cache_write" in own:
+            write = own["cache_write"]
+            exact.setdefault("cache_write_5m", write)
+            if "cache_write_1h" not in own:
+                assumed["cache_write_1h"] = (write, "1-hour cache write at the 5-minute rate")
+            # Claude has two lifetimes at two prices wherever it is sold, listed or not.
+            if "cache_write_1h" in own or "claude" in row.model.lower():
+                del exact["cache_write"]
+                why = "cache write of unknown lifetime at the 5-minute rate"
+                assumed["cache_write"] = (write, why)
+        if "input_uncached" in own:
+            exact.setdefault("input_tool", own["input_uncached"])
+            for name in ("cache_read", "cache_write_5m", "cache_write_1h", "cache_write"):
+                if name not in exact and name not in assumed:
+                    assumed[name] = (own["input_uncached"], f"{name} at the input rate")
+        doubts = []
+        if row.time_of_day:
+            doubts.append("rate for a time of day, of which the book knows no dates or weekdays")
+        if own.get("video_out", own.get("output")) != own.get("output"):
+            doubts.append("video output has a rate of its own and is not told apart")
+        return cls(
+            price_row=row.price_row,
+            provider=row.provider,
+            model=row.model,
+            rates=tuple(exact.get(name) for name in BUCKETS),
+            assumed=assumed,
+            own=own,
+            unit_rates=row.unit_rates,
+            doubts=tuple(doubts),
+        )
+
+    def charge(self, row: UsageRow, doubts: tuple[str, ...] = ()) -> Price:
+        """The price of a usage by this row alone.
+
+        `doubts` say why this row may not be the right one; with any, an otherwise exact price is
+        a `fallback`. Rounded once, half-even, to the picodollar.
+        """
+        usage = row.usage
+        cost = 0
+        unpriced: list[str] = []
+        caveats: list[str] = [*doubts, *self.doubts]
+        for bucket, count, rate in zip(BUCKETS, _bucket_counts(usage), self.rates, strict=True):
+            if count:
+                if count < 0:
+                    return _bad_usage(usage)
+                if rate is None:
+                    if bucket not in self.assumed:
+                        unpriced.append(bucket)
+                        continue
+                    rate, why = self.assumed[bucket]  # noqa: PLW2901
+                    caveats.append(why)
+                cost += count * rate
+        hourly = 0
+        reasoning = usage.reasoning
+        if (
+            # Reasoning at the output rate is charged already.
+            (reasoning and ("reasoning" in self.own or not 0 < reasoning <= (usage.output or 0)))
+            or usage.audio_in
+            or usage.audio_out
+            or usage.image_in
+            or usage.image_out
+            or usage.units
+            or "requests" in self.unit_rates
+        ):
+            if contradiction(usage):
+                return _bad_usage(usage)
+            cost += self._output_parts(usage, caveats) + self._input_parts(usage, caveats)
+            fees, hourly = self._units(row, unpriced, caveats)
+            cost += fees
+        if hourly:
+            cost = _round_half_even(cost * 3600 + hourly, 3600 * _PICO)
+        else:
+            cost = _round_half_even(cost, _PICO)
+
+        gaps = [f"{name} has no price" for name in unpriced]
+        if gaps and not cost:
+            return Price(None, "unpriced_model", None, "; ".join(gaps))
+        if usage.input_uncached is None or usage.output is None:
+            gaps += self._unreported(row)
+        if row.source == md.USAGE_SOURCE_PROVIDER_PARTIAL:
+            gaps.append("the call ended before its usage was complete")
+        if gaps:
+            return Price(cost, "partial", self.price_row, "; ".join([*gaps, *caveats]))
+        if caveats:
+            return Price(cost, "fallback", self.price_row, "; ".join(caveats))
+        return Price(cost, "priced", self.price_row, None)
+
+    def _output_parts(self, usage: Usage, caveats: list[str]) -> int:
+        """What parts of the output cost more (or less) than the output rate already charged."""
+        base = self.own.get("output")
+        if usage.output is None or base is None:
+            return 0
+        if usage.audio_out and "audio_out" not in self.own:
+            caveats.append("audio_out at the output rate")
+        counts = (usage.reasoning, usage.audio_out, usage.image_out)
+        return sum(
+            count * (self.own[name] - base)
+            for name, count in zip(_OUTPUT_PARTS, counts, strict=True)
+            if count and name in self.own
+        )
+
+    def _input_parts(self, usage: Usage, caveats: list[str]) -> int:
+        """What audio and image input costs beyond the bucket rates already charged.
+
+        A part of `count` tokens has between `count - cached` and `uncached` tokens outside the
+        cache; where these differ, so may the cost.
+        """
+        base = self.own.get("input_uncached")
+        if usage.input_uncached is None or base is None:
+            return 0
+        if usage.audio_in and "audio_in" not in self.own:
+            caveats.append("audio_in at the input rate")
+        cached = _cached(usage)
+        uncached = usage.input_uncached + (usage.input_tool or 0)
+        room = uncached
+        read = self.own.get("cache_read", base)
+        extra = 0
+        for name, read_name in (("audio_in", "audio_cache_read"), ("image_in", "image_cache_read")):
+            count = getattr(usage, name)
+            if not count:
+                continue
+            outside = min(count, room)
+            room -= outside
+            dearer = self.own.get(name, base) - base
+            dearer_read = self.own.get(read_name, read) - read
+            extra += outside * dearer + (count - outside) * dearer_read
+            certain = max(0, count - cached) == min(count, uncached)
+            if dearer != dearer_read and not certain:
+                caveats.append(f"{name} taken as uncached, part of it may be cached")
+        return extra
+
+    def _units(self, row: UsageRow, unpriced: list[str], caveats: list[str]) -> tuple[int, int]:
+        """The cost of units, in 10⁻¹⁸ USD, and of durations, in 10⁻¹⁸ USD times 3600."""
+        counts = dict(row.usage.units)
+        if "requests" in self.unit_rates:
+            # A fee per request falls due once a call, counted or not.
+            counts.setdefault("requests", row.calls)
+            if counts["requests"] and self.provider in _DOUBTFUL_FEES:
+                caveats.append(_DOUBTFUL_FEES[self.provider])
+        fees = hourly = 0
+        for unit, count in counts.items():
+            if not count or (self.provider, unit) in _FREE_UNITS:
+                continue
+            rate = self.unit_rates.get(_DURATIONS.get(unit, unit))
+            if rate is None:
+                unpriced.append(unit)
+            elif unit in _DURATIONS:
+                hourly += rate * max(count, _MINIMUM_SECONDS.get((self.provider, self.model), 0))
+            else:
+                fees += rate * count
+        return fees, hourly
+
+    def _unreported(self, row: UsageRow) -> list[str]:
+        """The buckets that the call must have used and nobody reported.
+
+        Nobody reports tokens where none are billed: pages, searches, seconds.
+        """
+        usage = row.usage
+        tokens_billed = "input_uncached" in self.own or "output" in self.own
+        if not tokens_billed and all(getattr(usage, name) is None for name in BUCKETS):
+            return []
+        missing = []
+        if usage.input_uncached is None:
+            missing.append("input_uncached not reported")
+        if usage.output is None and row.operation != _EMBEDDINGS:
+            missing.append("output not reported")
+        return missing
+
+
+def _negative(usage: Usage) -> str:
+    counts = {name: getattr(usage, name) for name in (*BUCKETS, *PARTS)} | dict(usage.units)
+    return ", ".join(f"{name} {n} is negative" for name, n in counts.items() if n and n < 0)
+
+
+def _bad_usage(usage: Usage) -> Price:
+    return Price(None, "bad_usage", None, contradiction(usage))
+
+
+def _cached(usage: Usage) -> int:
+    return (
+        (usage.cache_read or 0)
+        + (usage.cache_write_5m or 0)
+        + (usage.cache_write_1h or 0)
+        + (usage.cache_write or 0)
+    )
+
+
+def _round_half_even(number: int, unit: int) -> int:
+    """How many units are in a number of any sign, to the nearest, half to even."""
+    whole, rest = divmod(number, unit)
+    if rest * 2 > unit or (rest * 2 == unit and whole & 1):
+        whole += 1
+    return whole

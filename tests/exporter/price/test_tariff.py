@@ -1,0 +1,380 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a usage costs at given rates, to the picodollar, and what is said when that is uncertain.
+
+Figures in comments are USD per million tokens, which is microdollars per token.
+"""
+
+from typing import Any
+
+import pytest
+
+from microdollar_exporter.price import Book, Engine, Price, PriceRow
+
+from .books import priced_by, single
+from .rows import MICRODOLLAR, row
+
+# Exact prices
+
+
+def test_disjoint_buckets_are_each_charged_at_their_own_rate(engine: Engine, book: Book) -> None:
+    call = row(
+        "openai",
+        "gpt-5.6-sol",
+        service_tier="default",
+        input_uncached=276,
+        cache_read=3840,
+        cache_write_5m=0,
+        cache_write_1h=0,
+        cache_write=896,
+        output=742,
+        reasoning=512,
+    )
+    # 276 x 4 + 3840 x 0.4 + 896 x 5 + 742 x 20
+    (_, price_row) = [r for r in book.lookup("openai", "gpt-5.6-sol") if not r.over_input_tokens]
+    assert engine.price(call) == Price(21_960 * MICRODOLLAR, "priced", price_row.price_row, None)
+
+
+def test_both_cache_lifetimes_and_searches_of_claude_have_their_rates(engine: Engine) -> None:
+    call = row(
+        "anthropic",
+        "claude-sonnet-5-5",
+        service_tier="standard",
+        inference_geo="global",
+        input_uncached=96,
+        cache_read=11_000,
+        cache_write_5m=1200,
+        cache_write_1h=2000,
+        cache_write=0,
+        output=845,
+        reasoning=500,
+        units={"web_search": 2, "web_fetch": 1},
+    )
+    # 96 x 2 + 11000 x 0.1 + 1200 x 2.5 + 2000 x 4 + 845 x 10 + 2 x 10000
+    price = engine.price(call)
+    assert price[:2] == (40_742 * MICRODOLLAR, "priced")
+    assert price.note is None
+
+
+def test_tool_input_is_input(engine: Engine) -> None:
+    call = row("gcp.gemini", "gemini-3.6-flash", input_uncached=100, input_tool=118, output=0)
+    assert engine.price(call)[:2] == (218 * 750_000, "priced")
+
+
+def test_a_cost_is_rounded_once_half_to_even() -> None:
+    engine = priced_by([PriceRow(provider="p", model="m", rates={"output": 1, "cache_read": 1})])
+    for tokens, cost in [(499_999, 0), (500_000, 0), (500_001, 1), (1_500_000, 2), (2_500_000, 2)]:
+        call = row("p", "m", input_uncached=0, output=tokens)
+        assert engine.price(call)[:2] == (cost, "priced")
+    halves = row("p", "m", input_uncached=0, cache_read=250_001, output=250_000)
+    assert engine.price(halves).cost == 1
+
+
+def test_seconds_of_audio_are_charged_by_the_hour_and_rounded_with_the_rest() -> None:
+    rates, unit_rates = {"output": 10**6}, {"audio_hours": 10**18}
+    engine = priced_by([PriceRow(provider="p", model="m", rates=rates, unit_rates=unit_rates)])
+    call = row("p", "m", output=1, input_uncached=0, units={"audio_seconds": 1})
+    assert engine.price(call).cost == 277_777_778 + 1  # 10¹² / 3600 + 1, rounded once
+
+
+@pytest.mark.parametrize(("seconds", "billed"), [(1, 10), (10, 10), (11, 11), (0, None)])
+def test_groq_bills_ten_seconds_of_audio_at_least(
+    engine: Engine, seconds: int, billed: int | None
+) -> None:
+    call = row("groq", "whisper-large-v3", units={"audio_seconds": seconds})
+    price = engine.price(call)
+    if billed is None:
+        assert price == Price(None, "bad_usage", None, "usage not reported")
+    else:
+        cost = (billed * 111_000_000_000 + 1800) // 3600  # none of these is a tie
+        assert price[:2] == (cost, "priced")
+
+
+def test_pages_need_no_tokens(engine: Engine) -> None:
+    call = row("mistral_ai", "mistral-ocr-4-1", operation="ocr", units={"pages": 3})
+    assert engine.price(call)[:2] == (12_000 * MICRODOLLAR, "priced")
+
+
+# What was reported
+
+
+def test_a_call_that_consumed_nothing_is_free_even_of_an_unknown_model(engine: Engine) -> None:
+    for model in ("gpt-6-luna", "gpt-99"):
+        call = row("openai", model, source="none")
+        assert engine.price(call) == Price(0, "free", None, "nothing was consumed")
+
+
+def test_a_refused_call_with_usage_after_all_is_charged(engine: Engine) -> None:
+    call = row("openai", "gpt-6-luna", source="none", input_uncached=1000, output=0)
+    assert engine.price(call)[:2] == (100 * MICRODOLLAR, "priced")
+
+
+@pytest.mark.parametrize("source", ["missing", "provider", "provider_partial", "estimated"])
+@pytest.mark.parametrize("model", ["gpt-6-luna", "gpt-99"])
+def test_a_call_without_any_count_has_no_cost(engine: Engine, source: str, model: str) -> None:
+    call = row("openai", model, source=source)
+    assert engine.price(call) == Price(None, "bad_usage", None, "usage not reported")
+
+
+def test_zero_tokens_cost_nothing_and_that_is_a_price(engine: Engine) -> None:
+    call = row("openai", "gpt-6-luna", input_uncached=0, output=0)
+    assert engine.price(call)[:2] == (0, "priced")
+
+
+def test_an_estimated_count_is_charged_as_it_stands(engine: Engine) -> None:
+    call = row("openai", "gpt-6-luna", source="estimated", input_uncached=1000, output=0)
+    assert engine.price(call)[:2] == (100 * MICRODOLLAR, "priced")
+
+
+def test_a_cut_call_is_partial_and_names_what_is_missing(engine: Engine) -> None:
+    call = row(
+        "anthropic",
+        "claude-haiku-5-5",
+        source="provider_partial",
+        input_uncached=220,
+        cache_read=4096,
+        cache_write_5m=0,
+    )
+    price = engine.price(call)
+    assert price[:2] == (22 * MICRODOLLAR + 4096 * 10_000, "partial")
+    assert price.note == ("output not reported; the call ended before its usage was complete")
+
+
+def test_a_cut_call_is_partial_even_with_every_count(engine: Engine) -> None:
+    call = row("openai", "gpt-6-luna", source="provider_partial", input_uncached=10, output=2)
+    assert engine.price(call)[:2] == (2 * MICRODOLLAR, "partial")
+
+
+def test_input_that_nobody_reported_is_partial(engine: Engine) -> None:
+    call = row("openai", "gpt-6-luna", output=2)
+    price = engine.price(call)
+    assert price[:2] == (MICRODOLLAR, "partial")
+    assert price.note == "input_uncached not reported"
+
+
+def test_embeddings_have_no_output_to_report(engine: Engine) -> None:
+    facts = {"input_uncached": 26}
+    embedding = row("openai", "text-embedding-3-small", operation="embeddings", **facts)
+    chat = row("openai", "text-embedding-3-small", **facts)
+    assert engine.price(embedding)[:2] == (520_000, "priced")
+    assert engine.price(chat)[:2] == (520_000, "partial")
+
+
+def test_buckets_and_parts_that_a_provider_never_reports_are_not_missing(engine: Engine) -> None:
+    call = row("openai", "gpt-6-luna", input_uncached=10, output=2)
+    assert engine.price(call).status == "priced"
+
+
+@pytest.mark.parametrize(
+    ("counts", "note"),
+    [
+        ({"input_uncached": -1, "output": 1}, "input_uncached -1 is negative"),
+        ({"input_uncached": 1, "output": -7}, "output -7 is negative"),
+        ({"input_uncached": 1, "output": 1, "reasoning": -1}, "reasoning -1 is negative"),
+        (
+            {"input_uncached": 1, "output": 1, "units": {"web_search": -2}},
+            "web_search -2 is negative",
+        ),
+        ({"input_uncached": 1, "output": 9, "reasoning": 10}, "reasoning 10 exceeds output 9"),
+        (
+            {"input_uncached": 1, "output": 9, "audio_out": 6, "image_out": 4},
+            "audio_out 6 and image_out 4 exceed output 9",
+        ),
+        (
+            {"input_uncached": 1, "cache_read": 3, "output": 9, "audio_in": 5},
+            "audio_in 5 and image_in 0 exceed input 4",
+        ),
+    ],
+)
+@pytest.mark.parametrize("model", ["gpt-6-luna", "gpt-99"])
+def test_a_usage_that_cannot_be_true_has_no_cost_and_both_figures_in_the_note(
+    engine: Engine, model: str, counts: dict[str, Any], note: str
+) -> None:
+    assert engine.price(row("openai", model, **counts)) == (None, "bad_usage", None, note)
+
+
+def test_a_part_as_large_as_its_whole_is_true(engine: Engine) -> None:
+    call = row("openai", "gpt-6-luna", input_uncached=1, output=9, reasoning=9)
+    assert engine.price(call).status == "priced"
+
+
+# Parts with rates of their own
+
+
+def test_parts_of_the_output_are_charged_at_their_own_rates() -> None:
+    engine = single(input_uncached=1, output=10, reasoning=3, audio_out=70, image_out=20)
+    call = row("p", "m", input_uncached=0, output=100, reasoning=5, audio_out=11, image_out=2)
+    assert engine.price(call)[:2] == (82 * 10 + 5 * 3 + 11 * 70 + 2 * 20, "priced")
+
+
+def test_reasoning_and_images_without_a_rate_are_ordinary_tokens() -> None:
+    engine = single(input_uncached=1, output=10)
+    call = row("p", "m", input_uncached=9, image_in=4, output=100, reasoning=5, image_out=2)
+    assert engine.price(call)[:2] == (1009, "priced")
+
+
+@pytest.mark.parametrize(
+    ("counts", "note"),
+    [
+        ({"audio_in": 3}, "audio_in at the input rate"),
+        ({"audio_out": 3}, "audio_out at the output rate"),
+    ],
+)
+def test_audio_at_the_text_rate_is_a_fallback(counts: dict[str, int], note: str) -> None:
+    engine = single(input_uncached=1, output=10)
+    price = engine.price(row("p", "m", input_uncached=9, output=5, **counts))
+    assert (price.cost, price.status, price.note) == (59, "fallback", note)
+
+
+def test_uncached_audio_and_images_are_charged_at_their_own_rates() -> None:
+    engine = single(
+        input_uncached=1, audio_in=8, image_in=3, audio_cache_read=5, cache_read=2, output=1
+    )
+    call = row("p", "m", input_uncached=100, audio_in=10, image_in=20, cache_read=0, output=0)
+    assert engine.price(call)[:2] == (70 * 1 + 10 * 8 + 20 * 3, "priced")
+
+
+@pytest.mark.parametrize(
+    ("uncached", "cached", "audio", "cost", "status"),
+    [
+        (100, 40, 30, 70 * 1 + 30 * 8 + 40 * 2, "fallback"),  # all may be outside the cache
+        (20, 40, 30, 20 * 8 + 30 * 2 + 10 * 5, "fallback"),  # as much as fits is outside
+        (0, 40, 30, 10 * 2 + 30 * 5, "priced"),  # all is cached
+        (20, 40, 60, 20 * 8 + 40 * 5, "priced"),  # all is audio
+    ],
+)
+def test_audio_that_may_be_cached_is_taken_as_uncached_and_said_so_when_it_matters(
+    uncached: int, cached: int, audio: int, cost: int, status: str
+) -> None:
+    engine = single(input_uncached=1, audio_in=8, cache_read=2, audio_cache_read=5, output=1)
+    call = row("p", "m", input_uncached=uncached, cache_read=cached, audio_in=audio, output=0)
+    price = engine.price(call)
+    assert price[:2] == (cost, status)
+    assert price.note == (
+        "audio_in taken as uncached, part of it may be cached" if status == "fallback" else None
+    )
+
+
+def test_audio_that_may_be_cached_is_exact_when_it_makes_no_difference() -> None:
+    engine = single(input_uncached=3, audio_in=8, cache_read=1, audio_cache_read=6, output=1)
+    call = row("p", "m", input_uncached=100, cache_read=40, audio_in=30, output=0)
+    assert engine.price(call)[:2] == (70 * 3 + 30 * 8 + 40 * 1, "priced")
+
+
+def test_images_take_the_room_outside_the_cache_that_audio_leaves() -> None:
+    engine = single(
+        input_uncached=1, audio_in=8, image_in=5, cache_read=2, image_cache_read=3, output=1
+    )
+    call = row("p", "m", input_uncached=20, cache_read=40, audio_in=15, image_in=10, output=0)
+    cost = 15 * 8 + 5 * 5 + 5 * 3 + 35 * 2
+    assert engine.price(call)[:2] == (cost, "fallback")
+
+
+def test_parts_of_an_output_that_nobody_reported_are_not_charged() -> None:
+    engine = single(input_uncached=1, output=10, reasoning=3, audio_out=70)
+    call = row("p", "m", input_uncached=5, reasoning=100, audio_out=100)
+    assert engine.price(call)[:2] == (5, "partial")
+
+
+def test_video_output_at_the_rate_of_other_output_is_exact() -> None:
+    engine = single(input_uncached=1, output=10, video_out=10)
+    assert engine.price(row("p", "m", input_uncached=5, output=1))[:2] == (15, "priced")
+
+
+def test_video_output_that_is_not_told_apart_is_a_fallback(engine: Engine) -> None:
+    call = row("gcp.gemini", "gemini-omni-1.1-flash", input_uncached=1, output=1)
+    price = engine.price(call)
+    assert price.status == "fallback"
+    assert price.note == "video output has a rate of its own and is not told apart"
+
+
+# Inherited rates
+
+
+@pytest.mark.parametrize(
+    ("rates", "bucket", "rate", "status", "note"),
+    [
+        ({"cache_read": 2}, "cache_read", 2, "priced", None),
+        ({}, "cache_read", 9, "fallback", "cache_read at the input rate"),
+        ({"cache_write": 5}, "cache_write_5m", 5, "priced", None),
+        ({"cache_write": 5, "cache_write_5m": 6}, "cache_write_5m", 6, "priced", None),
+        ({"cache_write": 5}, "cache_write", 5, "priced", None),
+        (
+            {"cache_write": 5, "cache_write_1h": 7},
+            "cache_write",
+            5,
+            "fallback",
+            "cache write of unknown lifetime at the 5-minute rate",
+        ),
+        ({"cache_write": 5, "cache_write_1h": 7}, "cache_write_1h", 7, "priced", None),
+        (
+            {"cache_write": 5},
+            "cache_write_1h",
+            5,
+            "fallback",
+            "1-hour cache write at the 5-minute rate",
+        ),
+        ({}, "cache_write_5m", 9, "fallback", "cache_write_5m at the input rate"),
+        ({}, "cache_write_1h", 9, "fallback", "cache_write_1h at the input rate"),
+        ({}, "cache_write", 9, "fallback", "cache_write at the input rate"),
+        ({}, "input_tool", 9, "priced", None),
+        ({"input_tool": 3}, "input_tool", 3, "priced", None),
+    ],
+)
+def test_a_bucket_without_a_rate_takes_its_nearest_and_says_so_when_that_may_be_wrong(
+    rates: dict[str, int], bucket: str, rate: int, status: str, note: str | None
+) -> None:
+    engine = single(input_uncached=9, output=1, **rates)
+    price = engine.price(row("p", "m", input_uncached=0, output=0, **{bucket: 1000}))
+    assert (price.cost, price.status, price.note) == (1000 * rate, status, note)
+
+
+def test_a_claude_write_of_unknown_lifetime_is_uncertain_even_with_one_rate(
+    engine: Engine,
+) -> None:
+    call = row("gcp.vertex_ai", "claude-3-7-sonnet", input_uncached=0, cache_write=1000, output=0)
+    price = engine.price(call)
+    assert price[:2] == (3750 * MICRODOLLAR, "fallback")
+    assert price.note == "cache write of unknown lifetime at the 5-minute rate"
+
+
+def test_a_count_of_zero_needs_no_rate() -> None:
+    engine = single(output=1)
+    call = row("p", "m", input_uncached=0, cache_read=0, cache_write_1h=0, output=5, audio_in=0)
+    assert engine.price(call)[:2] == (5, "priced")
+
+
+def test_what_has_no_rate_at_all_is_left_out_and_named() -> None:
+    engine = single(input_uncached=1)
+    price = engine.price(row("p", "m", input_uncached=10, output=5))
+    assert (price.cost, price.status, price.note) == (10, "partial", "output has no price")
+
+
+def test_when_nothing_consumed_has_a_rate_there_is_no_cost() -> None:
+    engine = single(input_uncached=1)
+    price = engine.price(row("p", "m", input_uncached=0, output=5))
+    assert price == Price(None, "unpriced_model", None, "output has no price")
+
+
+# Units
+
+
+def test_a_unit_without_a_price_is_partial(engine: Engine) -> None:
+    facts: dict[str, Any] = {"input_uncached": 1, "output": 0}
+    price = engine.price(row("openai", "gpt-6-luna", units={"x_search": 3}, **facts))
+    assert (price.cost, price.status, price.note) == (100_000, "partial", "x_search has no price")
+    none = engine.price(row("openai", "gpt-6-luna", units={"x_search": 0}, **facts))
+    assert none.status == "priced"
+
+
+def test_a_fetch_is_free_at_anthropic_only(engine: Engine) -> None:
+    facts: dict[str, Any] = {"input_uncached": 1, "output": 0, "units": {"web_fetch": 3}}
+    assert engine.price(row("anthropic", "claude-sonnet-5-5", **facts)).status == "priced"
+    assert engine.price(row("openai", "gpt-6-luna", **facts)).status == "partial"
+
+
+def test_a_fee_per_request_falls_due_once_a_call(engine: Engine) -> None:
+    facts: dict[str, Any] = {"input_uncached": 0, "output": 0}
+    call = engine.price(row("perplexity", "sonar", **facts))
+    further = engine.price(row("perplexity", "sonar", calls=0, **facts))
+    assert call[:2] == (12_000 * MICRODOLLAR, "fallback")
+    assert further[:2] == (0, "priced")
