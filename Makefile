@@ -1,0 +1,49 @@
+# Everything runs through uv, which is fetched into .tools/ when the machine has none.
+UV := $(or $(shell command -v uv 2>/dev/null),.tools/bin/uv)
+PYTHON ?= python3
+export UV_PYTHON_DOWNLOADS := never
+
+.PHONY: help demo test lint types contracts pytest format semconv startup clean
+
+help:  ## Say what can be made
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+demo: .venv  ## Meter a small app's calls and print the table
+	@$(UV) run --no-sync python -m docs.demo.run
+
+test: lint types contracts pytest  ## Run every check and every test
+
+lint: .venv  ## Check style, and that the generated files are what the registry says
+	$(UV) run --no-sync ruff check
+	$(UV) run --no-sync ruff format --check
+	$(UV) run --no-sync python semconv/generate.py --check
+
+types: .venv  ## Check types
+	$(UV) run --no-sync mypy
+
+contracts: .venv  ## Check which package may import which
+	$(UV) run --no-sync lint-imports
+
+pytest: .venv  ## Run the tests alone
+	$(UV) run --no-sync pytest
+
+format: .venv  ## Format the code
+	$(UV) run --no-sync ruff check --fix
+	$(UV) run --no-sync ruff format
+
+semconv: .venv  ## Write what is generated from the attribute registry
+	$(UV) run --no-sync python semconv/generate.py
+
+startup: .venv  ## Measure what metering adds to the start of a process
+	$(UV) run --no-sync python benchmarks/startup.py
+
+clean:  ## Remove what was installed and generated
+	rm -rf .venv .tools demo-output
+
+.venv: $(UV) uv.lock pyproject.toml semconv/pyproject.toml instrumentation/pyproject.toml exporter/pyproject.toml
+	$(UV) sync --locked --all-packages
+	@touch .venv
+
+# --target also works where the system's Python may not be installed into.
+.tools/bin/uv:
+	$(PYTHON) -m pip install --quiet --disable-pip-version-check --target .tools uv
