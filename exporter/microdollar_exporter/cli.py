@@ -53,11 +53,20 @@ def main() -> None:
 
 @main.command()
 @_db
-@click.option("--grpc", default="127.0.0.1:4317", show_default=True, help="OTLP/gRPC: HOST:PORT.")
+@click.option(
+    "--grpc",
+    default="127.0.0.1:4317",
+    show_default=True,
+    envvar="MICRODOLLAR_GRPC",
+    show_envvar=True,
+    help="OTLP/gRPC: HOST:PORT.",
+)
 @click.option(
     "--http",
     default="127.0.0.1:4318",
     show_default=True,
+    envvar="MICRODOLLAR_HTTP",
+    show_envvar=True,
     help="OTLP/HTTP, and queries while the file is being written: HOST:PORT.",
 )
 @_plain_errors
