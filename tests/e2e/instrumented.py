@@ -40,7 +40,9 @@ def started_app(
     app: str, *arguments: str, environment: Mapping[str, str], instrumented: bool = True
 ) -> Iterator[subprocess.Popen[str]]:
     """Start an app of `apps/`; it is killed when it outlives the block."""
-    command = [*([_INSTRUMENT] if instrumented else []), sys.executable, APPS / app, *arguments]
+    command = [sys.executable, str(APPS / app), *arguments]
+    if instrumented:
+        command.insert(0, str(_INSTRUMENT))
     with subprocess.Popen(
         command,
         env=environment,

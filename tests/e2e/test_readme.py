@@ -3,6 +3,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -47,11 +48,10 @@ class Machine:
         self.home = home
         uv = os.environ.get("UV") or shutil.which("uv") or str(ROOT / ".tools/bin/uv")
         wheels = home / "wheels"
-        build = [uv, "build", "--all-packages", "--wheel", "--quiet", "--out-dir", wheels, ROOT]
-        subprocess.run(build, check=True)
-        subprocess.run(
-            [uv, "venv", "--quiet", "--seed", "--python", sys.executable, home / "venv"], check=True
-        )
+        build = f"{uv} build --all-packages --wheel --quiet --out-dir {wheels} {ROOT}"
+        venv = f"{uv} venv --quiet --seed --python {sys.executable} {home / 'venv'}"
+        for command in (build, venv):
+            subprocess.run(shlex.split(command), check=True)
         self.environment = {
             **{k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL_ENV"))},
             "PATH": f"{home / 'bin'}:{home / 'venv' / 'bin'}:{os.environ['PATH']}",

@@ -225,7 +225,6 @@ def test_plain_sql_answers_with_an_arrow_table(connection: Connection) -> None:
         "SELECT 1; SELECT 2",
         "",
         "SET memory_limit = '1GB'",
-        "PRAGMA database_list",
         "ATTACH 'other.duckdb'",
         "COPY ledger TO 'out.csv'",
         "CHECKPOINT",

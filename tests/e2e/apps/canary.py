@@ -7,6 +7,7 @@ import sys
 import anthropic
 import openai
 from google import genai
+from openai.types.shared_params import FunctionDefinition
 
 import microdollar
 
@@ -16,7 +17,7 @@ CANARY = sys.argv[1]
 def main() -> None:
     """Whole and streamed calls, one refused call per provider."""
     headers = {"x-canary": CANARY, "cookie": CANARY}
-    tool = {"name": "look", "description": CANARY, "parameters": {"type": "object"}}
+    tool = FunctionDefinition(name="look", description=CANARY, parameters={"type": "object"})
     with microdollar.customer("acme"):
         client = openai.OpenAI(api_key=f"sk-{CANARY}", default_headers=headers, max_retries=0)
         for stream in (False, True, False):
