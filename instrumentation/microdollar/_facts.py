@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a response says about itself: identity, usage, outcome. Never what it says."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from microdollar_semconv import attributes, gen_ai
+
+__all__ = ["Facts", "Usage", "additional_usage", "usage_attributes"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """Token counts in disjoint buckets, their parts, and units. None means not reported.
+
+    `cache_write` holds writes whose lifetime is neither 5 minutes nor 1 hour, or unknown.
+    `reasoning`, `audio_out` and `image_out` are parts of `output`; `audio_in` and `image_in` of
+    the input buckets. `units` maps a unit's name (`web_search`, …) to its count.
+    """
+
+    input_uncached: int | None = None
+    cache_read: int | None = None
+    cache_write_5m: int | None = None
+    cache_write_1h: int | None = None
+    cache_write: int | None = None
+    input_tool: int | None = None
+    output: int | None = None
+    reasoning: int | None = None
+    audio_in: int | None = None
+    audio_out: int | None = None
+    image_in: int | None = None
+    image_out: int | None = None
+    units: Mapping[str, int] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        """Whether anything is reported."""
+        return bool(self.units) or any(count is not None for count in self._counts().values())
+
+    def __add__(self, other: "Usage") -> "Usage":
+        """The sum, bucket by bucket; unknown only where both are."""
+        mine, theirs = self._counts(), other._counts()
+        units = {
+            name: self.units.get(name, 0) + other.units.get(name, 0)
+            for name in {**self.units, **other.units}
+        }
+        return Usage(**{name: total(mine[name], theirs[name]) for name in mine}, units=units)
+
+    def _counts(self) -> dict[str, int | None]:
+        return {name: getattr(self, name) for name in _COUNTS}
+
+
+_COUNTS = tuple(item.name for item in fields(Usage) if item.name != "units")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What is known of a response so far.
+
+    `usage` belongs to `model`; `additional` holds the usage of other models that worked inside
+    the same response. `complete` says that the usage will not change any more. `wire` is the
+    provider's own usage object, as merged from the events of a stream.
+    """
+
+    response_id: str | None = None
+    model: str | None = None
+    finish_reasons: tuple[str, ...] = ()
+    error_type: str | None = None
+    service_tier: str | None = None
+    speed: str | None = None
+    inference_geo: str | None = None
+    usage: Usage = Usage()
+    additional: tuple[tuple[str, Usage], ...] = ()
+    complete: bool = False
+    wire: Mapping[str, Any] = field(default_factory=dict)
+
+
+def total(*counts: int | None) -> int | None:
+    """The sum of the known counts; None if none is known."""
+    known = [count for count in counts if count is not None]
+    return sum(known) if known else None
+
+
+def usage_attributes(usage: Usage) -> dict[str, int]:
+    """Usage in OpenTelemetry's spelling, where input includes cache and tools."""
+    written = total(usage.cache_write_5m, usage.cache_write_1h, usage.cache_write)
+    counts = {
+        gen_ai.USAGE_INPUT_TOKENS: None
+        if usage.input_uncached is None
+        else total(usage.input_uncached, usage.cache_read, written, usage.input_tool),
+        gen_ai.USAGE_OUTPUT_TOKENS: usage.output,
+        gen_ai.USAGE_CACHE_READ_INPUT_TOKENS: usage.cache_read,
+        gen_ai.USAGE_CACHE_WRITE_INPUT_TOKENS: written,
+        attributes.USAGE_CACHE_WRITE_5M_INPUT_TOKENS: usage.cache_write_5m,
+        attributes.USAGE_CACHE_WRITE_1H_INPUT_TOKENS: usage.cache_write_1h,
+        attributes.USAGE_TOOL_INPUT_TOKENS: usage.input_tool,
+        gen_ai.USAGE_REASONING_OUTPUT_TOKENS: usage.reasoning,
+        gen_ai.USAGE_AUDIO_INPUT_TOKENS: usage.audio_in,
+        gen_ai.USAGE_AUDIO_OUTPUT_TOKENS: usage.audio_out,
+        gen_ai.USAGE_IMAGE_INPUT_TOKENS: usage.image_in,
+        gen_ai.USAGE_IMAGE_OUTPUT_TOKENS: usage.image_out,
+    }
+    known = {name: count for name, count in counts.items() if count is not None}
+    for unit, count in usage.units.items():
+        known[attributes.USAGE_UNITS_PREFIX + unit] = count
+    return known
+
+
+def additional_usage(rows: tuple[tuple[str, Usage], ...]) -> str | None:
+    """The value of `microdollar.usage.additional`; None if there is none."""
+    if not rows:
+        return None
+    return json.dumps(
+        [
+            {
+                "model": model,
+                **{name: count for name, count in usage._counts().items() if count is not None},
+            }
+            for model, usage in rows
+        ],
+        separators=(",", ":"),
+    )

@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The metering spans' own way out: apart from the app's provider, sampler, limits and exporter."""
+
+import atexit
+import functools
+import os
+import secrets
+import threading
+import time
+from importlib.metadata import version
+from types import ModuleType
+
+import wrapt
+from opentelemetry import trace
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import SpanLimits, TracerProvider
+from opentelemetry.sdk.trace.id_generator import IdGenerator
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+
+from microdollar import _exporter
+from microdollar._guard import guarded, logger
+from microdollar._queue import SpanQueue
+from microdollar._settings import Settings
+from microdollar_semconv import SCOPE_NAME
+
+__all__ = ["Pipeline", "current", "flush", "start", "stop"]
+
+_LIMITS = SpanLimits(
+    max_attributes=1024,
+    max_events=0,
+    max_links=0,
+    max_span_attributes=1024,
+    max_event_attributes=0,
+    max_link_attributes=0,
+    max_attribute_length=SpanLimits.UNSET,
+    max_span_attribute_length=SpanLimits.UNSET,
+)
+"""Explicit, so that the app's `OTEL_*_LIMIT` variables cannot cut what is billed."""
+
+
+class _Ids(IdGenerator):
+    """Ids from the operating system.
+
+    The SDK draws them from the `random` module. An app that seeds it would get the same ids in
+    every run, and calls with the same ids are taken for one; and it would see its own random
+    numbers change.
+    """
+
+    def generate_span_id(self) -> int:
+        return secrets.randbits(64) or 1
+
+    def generate_trace_id(self) -> int:
+        return secrets.randbits(128) or 1
+
+    def is_trace_id_random(self) -> bool:
+        return True
+
+
+class Pipeline:
+    """A tracer of our own and the queue behind it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.queue = SpanQueue(functools.partial(_exporter.load, settings), settings.queue_size)
+        self._lock = threading.Lock()
+        self._resource: Resource | None = None
+        self._tracer: trace.Tracer | None = None
+        self.tracer()
+
+    def tracer(self) -> trace.Tracer:
+        """The tracer for the next span; its resource is that of the app's provider, if any."""
+        resource = getattr(trace.get_tracer_provider(), "resource", None)
+        tracer = self._tracer
+        # The app may install its provider after us, and a fork changes a provider's resource.
+        if tracer is None or (isinstance(resource, Resource) and resource is not self._resource):
+            with self._lock:
+                self._resource = resource
+                self._tracer = tracer = self._make_tracer(resource)
+        return tracer
+
+    def reset(self) -> None:
+        """Start afresh in a forked child, where another thread's lock would stay taken."""
+        self._lock = threading.Lock()
+        self.queue.reset()
+
+    def _make_tracer(self, resource: Resource | None) -> trace.Tracer:
+        provider = TracerProvider(
+            sampler=ALWAYS_ON,
+            resource=resource,
+            shutdown_on_exit=False,
+            id_generator=_Ids(),
+            span_limits=_LIMITS,
+        )
+        provider.add_span_processor(self.queue)
+        return provider.get_tracer(SCOPE_NAME, version("microdollar"))
+
+
+_current: Pipeline | None = None
+_pipelines: list[Pipeline] = []
+"""The current one, and stopped ones that may still have spans to deliver."""
+
+
+def start(settings: Settings) -> None:
+    """Start a pipeline, unless one runs."""
+    global _current  # noqa: PLW0603
+    if _current is not None:
+        return
+    _current = next((one for one in _pipelines if one.settings == settings), None)
+    if _current is None:
+        _current = Pipeline(settings)
+        _pipelines[:] = [one for one in _pipelines if len(one.queue)] + [_current]
+
+
+def current() -> Pipeline | None:
+    """The running pipeline; None while metering is off."""
+    return _current
+
+
+def stop() -> None:
+    """Take no more calls. Those that have begun still end, and are sent in the background."""
+    global _current
+    pipeline, _current = _current, None
+    if pipeline is not None:
+        pipeline.queue.stop()
+
+
+_LONGEST_WAIT = 86_400.0
+"""Seconds; locks cannot wait for ever, and `flush(math.inf)` is not worth an exception."""
+
+
+def flush(timeout: float) -> bool:
+    """Wait up to `timeout` seconds for everything ended so far to be delivered."""
+    deadline = time.monotonic() + min(max(0.0, timeout), _LONGEST_WAIT)
+    delivered = True
+    for pipeline in list(_pipelines):
+        remaining = max(0.0, deadline - time.monotonic())
+        delivered &= pipeline.queue.force_flush(int(remaining * 1000))
+    return delivered
+
+
+_exit_waited = 0.0
+"""Seconds the end of the process has waited for us so far."""
+
+
+@guarded
+def _before_exit() -> None:
+    """Deliver what is there while exporters can still be loaded.
+
+    They cannot be any more when `atexit` runs, because threads have been shut down by then.
+    """
+    from microdollar import _call  # noqa: PLC0415
+
+    for pipeline in _pipelines:
+        if len(pipeline.queue) or _call.any_open():
+            pipeline.queue.load_exporter()
+    _flush_at_exit()
+
+
+@guarded
+def _at_exit() -> None:
+    """Deliver the rest: calls still open now, and those of threads that outlived the main one."""
+    from microdollar import _call  # noqa: PLC0415
+
+    _call.finish_all()
+    if not _flush_at_exit():
+        logger.warning(
+            "microdollar: %d metering spans could not be delivered before the process ended",
+            sum(len(one.queue) for one in _pipelines),
+        )
+    for pipeline in _pipelines:
+        pipeline.queue.shutdown()
+
+
+def _flush_at_exit() -> bool:
+    global _exit_waited  # noqa: PLW0603
+    start = time.monotonic()
+    limit = max((one.settings.exit_timeout for one in _pipelines), default=0.0)
+    delivered = flush(max(0.0, limit - _exit_waited))
+    _exit_waited += time.monotonic() - start
+    return delivered
+
+
+def _after_fork() -> None:
+    for pipeline in _pipelines:
+        pipeline.reset()
+
+
+def _watch(util: ModuleType) -> None:
+    """A forked child of `multiprocessing` ends without `atexit`, but with finalizers."""
+    util.register_after_fork(Pipeline, lambda _: util.Finalize(None, _at_exit, exitpriority=0))
+
+
+atexit.register(_at_exit)
+if hasattr(threading, "_register_atexit"):  # as concurrent.futures does, and ahead of it
+    import concurrent.futures.thread  # noqa: F401
+
+    threading._register_atexit(_before_exit)
+wrapt.register_post_import_hook(guarded(_watch), "multiprocessing.util")
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

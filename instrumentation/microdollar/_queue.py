@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The bounded queue between ended calls and the Collector.
+
+The SDK's `BatchSpanProcessor` forgets a batch whose export has failed, and does not say how many
+spans it has dropped. A meter may do neither: here a batch stays first in the queue until it is
+delivered, and a span that finds the queue full is counted.
+"""
+
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from itertools import islice, takewhile
+from queue import Empty, SimpleQueue
+from typing import cast
+
+from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, Context, attach, detach, set_value
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+from microdollar import _boot
+from microdollar._exporter import ExporterUnavailableError
+from microdollar._guard import report, warn_once
+
+__all__ = ["SpanQueue"]
+
+MAX_BATCH = 256
+"""Keeps a request well under the 4 MiB that gRPC receivers accept by default."""
+
+GATHERING = 1.0
+"""Seconds a span may wait for others to share its request."""
+
+MIN_BACKOFF, MAX_BACKOFF = 1.0, 30.0
+
+_jitter = random.Random()  # noqa: S311  an own generator: the app's sequence stays as seeded
+
+
+class _Marker:
+    """Travels through the queue behind the spans that were put before it."""
+
+    def __init__(self, *, last: bool = False) -> None:
+        self.reached = threading.Event()
+        self.last = last
+
+
+_Item = ReadableSpan | _Marker
+
+
+class SpanQueue(SpanProcessor):
+    """Hands ended spans to an exporter, from one background thread that lives while needed.
+
+    `make_exporter` is called in that thread, so that the exporter's libraries, which take 0.2 s
+    and more to import, delay neither the start of the app nor its first call.
+    """
+
+    def __init__(self, make_exporter: Callable[[], SpanExporter], capacity: int) -> None:
+        self._make_exporter = make_exporter
+        self._capacity = capacity
+        self._abandoned: list[SpanExporter] = []
+        self._exporter: SpanExporter | None = None
+        self.reset()
+
+    def reset(self) -> None:
+        """Start empty: what a forked child inherits belongs to its parent."""
+        if self._exporter is not None:
+            # Kept alive, since closing it here would speak on the parent's connections.
+            self._abandoned.append(self._exporter)
+        self._exporter = None
+        # SimpleQueue, because put() may be interrupted by a garbage collection that ends another
+        # call and puts again. The locks inside queue.Queue and threading.Event would deadlock.
+        self._incoming: SimpleQueue[_Item] = SimpleQueue()
+        self._pending: deque[_Item] = deque()
+        self._markers: set[_Marker] = set()
+        self._worker: threading.Thread | None = None
+        self._starting = threading.Lock()
+        self._loading = threading.Lock()
+        self._batch_size = MAX_BATCH
+        self._closed = False
+
+    def __len__(self) -> int:
+        """The number of undelivered spans."""
+        return max(0, self._incoming.qsize() + len(self._pending) - len(self._markers))
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """Nothing to do."""
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Queue a span, or count it as dropped. Never blocks."""
+        if len(self) >= self._capacity:
+            _boot.current().drop()
+            warn_once(
+                "dropped",
+                "the Collector does not take metering spans and the queue of %d is full; "
+                "calls are now dropped, and counted in microdollar.boot.dropped_calls",
+                self._capacity,
+            )
+            return
+        self._incoming.put(span)
+        self._ensure_worker()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Wait until every span put before is delivered; False if that takes too long."""
+        if not len(self):
+            return True
+        marker = self._mark()
+        if not self._ensure_worker():
+            self._deliver_here(marker)
+        return marker.reached.wait(timeout_millis / 1000)
+
+    def load_exporter(self) -> SpanExporter | None:
+        """The exporter, made now if there is none; None if that fails, which is logged."""
+        with self._loading:
+            if self._exporter is None:
+                try:
+                    self._exporter = self._make_exporter()
+                except ExporterUnavailableError:
+                    return None
+                except Exception as error:
+                    report("loading the exporter", error)
+            return self._exporter
+
+    def stop(self) -> None:
+        """Let the worker end once everything is delivered. A later span starts a new one."""
+        if self._worker is not None:
+            self._mark(last=True)
+
+    def shutdown(self) -> None:
+        """Abandon what is undelivered."""
+        self._closed = True
+        if self._exporter is not None:
+            self._exporter.shutdown()
+
+    def _deliver_here(self, marker: _Marker) -> None:
+        """Deliver from this thread: no other can be started while the interpreter shuts down."""
+        token = attach(_suppressed())
+        while self._incoming.qsize():
+            self._pending.append(self._incoming.get())
+        while not marker.reached.is_set() and self._deliver():
+            self._pass_markers()
+        detach(token)
+
+    def _mark(self, *, last: bool = False) -> _Marker:
+        marker = _Marker(last=last)
+        self._markers.add(marker)
+        self._incoming.put(marker)
+        return marker
+
+    def _ensure_worker(self) -> bool:
+        """Whether a worker runs or is being started."""
+        if self._worker is not None:
+            return True
+        # Not waiting: the lock may be held further up this very thread.
+        if not self._starting.acquire(blocking=False):
+            return True
+        try:
+            if self._worker is None:
+                self._worker = threading.Thread(target=self._work, name="microdollar", daemon=True)
+                self._worker.start()
+        except RuntimeError:
+            self._worker = None
+            return False
+        finally:
+            self._starting.release()
+        return True
+
+    def _work(self) -> None:
+        attach(_suppressed())
+        backoff = 0.0
+        while True:
+            self._gather(backoff)
+            if self._closed:
+                return
+            if self._deliver():
+                backoff = 0.0
+            else:
+                backoff = min(max(2 * backoff, MIN_BACKOFF), MAX_BACKOFF)
+                backoff *= _jitter.uniform(0.8, 1.0)
+            if self._pass_markers():
+                self._end_work()
+                return
+
+    def _gather(self, backoff: float) -> None:
+        """Take arrivals until there is a batch worth sending, or `backoff` seconds have passed.
+
+        A marker that arrives ends the wait, because somebody waits for it.
+        """
+        if not self._pending:
+            self._pending.append(self._incoming.get())
+        deadline = time.monotonic() + (backoff or GATHERING)
+        hurry = not backoff and any(isinstance(item, _Marker) for item in self._pending)
+        while not hurry and (backoff or len(self._pending) < self._batch_size):
+            try:
+                item = self._incoming.get(timeout=max(0.0, deadline - time.monotonic()))
+            except Empty:
+                return
+            self._pending.append(item)
+            hurry = isinstance(item, _Marker)
+
+    def _deliver(self) -> bool:
+        """Export the first batch. A batch that fails stays, and is halved: it may be too big."""
+        spans = takewhile(lambda item: not isinstance(item, _Marker), self._pending)
+        batch = cast("list[ReadableSpan]", list(islice(spans, self._batch_size)))
+        if not batch:
+            return True
+        exporter = self.load_exporter()
+        try:
+            delivered = exporter is not None and exporter.export(batch) is SpanExportResult.SUCCESS
+        except Exception as error:
+            report("export", error)
+            delivered = False
+        if delivered:
+            for _ in batch:
+                self._pending.popleft()
+            self._batch_size = min(2 * self._batch_size, MAX_BATCH)
+        else:
+            self._batch_size = max(self._batch_size // 2, 1)
+        return delivered
+
+    def _pass_markers(self) -> bool:
+        """Release those whose marker is first now. True if the worker is to end."""
+        end = False
+        while self._pending and isinstance(marker := self._pending[0], _Marker):
+            self._pending.popleft()
+            self._markers.discard(marker)
+            marker.reached.set()
+            end = end or marker.last
+        return end and not self._pending
+
+    def _end_work(self) -> None:
+        exporter, self._exporter = self._exporter, None
+        self._worker = None
+        # A span put just before saw this worker alive and started no other.
+        if self._incoming.qsize():
+            self._ensure_worker()
+        if exporter is not None:
+            exporter.shutdown()
+
+
+def _suppressed() -> Context:
+    """A context in which the exporter's own requests leave no spans in the app's traces."""
+    return set_value(_SUPPRESS_INSTRUMENTATION_KEY, True)

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The environment variables that steer the meter. A bad value is warned of and the default used."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from microdollar._guard import warn_once
+
+__all__ = ["PROTOCOLS", "PROVIDERS", "Settings"]
+
+PROTOCOLS = ("http/protobuf", "grpc")
+
+PROVIDERS = ("openai", "anthropic", "gemini")
+"""The wire formats a host can be declared to speak. Here, because reading the settings does not
+load the providers."""
+
+
+def _boolean(text: str) -> bool:
+    return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
+
+
+def _positive_integer(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def _seconds(text: str) -> float:
+    number = float(text)
+    if not 0 <= number < 86_400:
+        raise ValueError
+    return number
+
+
+def _protocol(text: str) -> str:
+    if text not in PROTOCOLS:
+        raise ValueError
+    return text
+
+
+def _url(text: str) -> str:
+    if not text.startswith(("http://", "https://")):
+        raise ValueError
+    return text
+
+
+def _hosts(text: str) -> dict[tuple[str, int | None], str]:
+    hosts = {}
+    for entry in filter(None, map(str.strip, text.split(","))):
+        address, equals, provider = entry.rpartition("=")
+        name, port = _address(address.strip().lower())
+        provider = provider.strip().lower()
+        if not equals or not name or provider not in PROVIDERS:
+            raise ValueError
+        hosts[name, port] = provider
+    return hosts
+
+
+def _address(text: str) -> tuple[str, int | None]:
+    """Split `host`, `host:port`, `[v6]` or `[v6]:port`; the brackets do not belong to the name."""
+    if text.startswith("["):
+        name, _, rest = text[1:].partition("]")
+        port = rest.removeprefix(":")
+    else:
+        name, _, port = text.partition(":")
+    return name, int(port) if port else None
+
+
+def _option(variable: str, parse: Callable[[str], Any], default: Any) -> Any:
+    metadata = {"variable": variable, "parse": parse}
+    if isinstance(default, dict):
+        return field(default_factory=dict, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The table of options: one line each, with its variable, its parser and its default."""
+
+    enabled: bool = _option("MICRODOLLAR_ENABLED", _boolean, True)
+    """Whether to meter at all."""
+
+    hosts: Mapping[tuple[str, int | None], str] = _option("MICRODOLLAR_HOSTS", _hosts, {})
+    """Further hosts that speak a provider's wire format: (host, port or any) to provider."""
+
+    otlp_endpoint: str | None = _option("MICRODOLLAR_OTLP_ENDPOINT", _url, None)
+    """Base URL of the Collector for metering spans only; else OpenTelemetry's own variables."""
+
+    otlp_protocol: str | None = _option("MICRODOLLAR_OTLP_PROTOCOL", _protocol, None)
+    """One of `PROTOCOLS` for metering spans only; else OpenTelemetry's own variables."""
+
+    queue_size: int = _option("MICRODOLLAR_QUEUE_SIZE", _positive_integer, 10_000)
+    """Spans kept while the Collector cannot be reached; further ones are dropped and counted."""
+
+    exit_timeout: float = _option("MICRODOLLAR_EXIT_TIMEOUT", _seconds, 5.0)
+    """Seconds the end of the process may wait for the last spans to be sent."""
+
+    @classmethod
+    def load(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
+        """Read the environment. Never raises; an empty variable counts as unset."""
+        values: dict[str, Any] = {}
+        for option in fields(cls):
+            variable = option.metadata["variable"]
+            text = environ.get(variable, "").strip()
+            if not text:
+                continue
+            try:
+                values[option.name] = option.metadata["parse"](text)
+            except (ValueError, KeyError):
+                warn_once(variable, "%s has a value that cannot be used; default used", variable)
+        if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+            values["enabled"] = False
+        return cls(**values)

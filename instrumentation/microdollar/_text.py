@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Strings that are safe as attribute values: short, printable, and encodable as UTF-8."""
+
+import re
+
+__all__ = ["UNSAFE", "label"]
+
+UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Control characters, and lone surrogates, which UTF-8 and so OTLP cannot carry."""
+
+
+def label(value: object, limit: int = 256) -> str | None:
+    """`value` if it is a string worth an attribute, cut to `limit` characters; else None."""
+    if not isinstance(value, str) or not value or UNSAFE.search(value):
+        return None
+    return value[:limit]

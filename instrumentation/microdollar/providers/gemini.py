@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Gemini API: generateContent, streamGenerateContent, embedContent.
+
+The prompt count includes what was read from a cache and excludes what tools put in. Thoughts are
+normally outside the candidates' count. Every chunk of a stream repeats the counts, cumulatively.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from microdollar._facts import Facts, Usage, total
+from microdollar._text import label
+from microdollar.providers._endpoint import Endpoint, Provider
+from microdollar.providers._wire import count, objects, part, present
+from microdollar_semconv import attributes
+
+__all__ = ["PROVIDER"]
+
+
+def _usage(wire: Mapping[str, Any]) -> Usage:
+    prompt = count(wire.get("promptTokenCount"))
+    cached = count(wire.get("cachedContentTokenCount"))
+    return Usage(
+        input_uncached=None if prompt is None else max(0, prompt - (cached or 0)),
+        cache_read=cached,
+        input_tool=count(wire.get("toolUsePromptTokenCount")),
+        output=_output(wire),
+        reasoning=count(wire.get("thoughtsTokenCount")),
+        audio_in=_modality(wire, "AUDIO", "promptTokensDetails", "toolUsePromptTokensDetails"),
+        audio_out=_modality(wire, "AUDIO", "candidatesTokensDetails"),
+        image_in=_modality(wire, "IMAGE", "promptTokensDetails", "toolUsePromptTokensDetails"),
+        image_out=_modality(wire, "IMAGE", "candidatesTokensDetails"),
+    )
+
+
+def _output(wire: Mapping[str, Any]) -> int | None:
+    candidates = count(wire.get("candidatesTokenCount"))
+    thoughts = count(wire.get("thoughtsTokenCount"))
+    overall = count(wire.get("totalTokenCount"))
+    given = total(
+        count(wire.get("promptTokenCount")), count(wire.get("toolUsePromptTokenCount")), candidates
+    )
+    if candidates is None and thoughts is None:
+        # A blocked prompt: nothing was generated if the prompt accounts for the whole total.
+        return 0 if overall is not None and overall == given else None
+    if candidates is not None and thoughts and overall == given:
+        return candidates  # here the thoughts are inside the candidates' count
+    return total(candidates, thoughts)
+
+
+def _modality(wire: Mapping[str, Any], modality: str, *lists: str) -> int | None:
+    """Tokens of a modality; 0 where the details are given without it, None without details."""
+    details = [item for name in lists for item in objects(wire.get(name))]
+    if not details:
+        return None
+    return total(
+        0, *(count(item.get("tokenCount")) for item in details if item.get("modality") == modality)
+    )
+
+
+def _facts(body: Mapping[str, Any], wire: Mapping[str, Any]) -> Facts:
+    reasons = (label(item.get("finishReason")) for item in objects(body.get("candidates")))
+    return Facts(
+        response_id=label(body.get("responseId")),
+        model=label(body.get("modelVersion")),
+        finish_reasons=tuple(reason for reason in reasons if reason),
+        error_type=label(part(body, "error").get("status")),
+        service_tier=label(wire.get("serviceTier")),
+        usage=_usage(wire),
+        wire=wire,
+    )
+
+
+def _read(body: Mapping[str, Any]) -> Facts:
+    facts = _facts(body, part(body, "usageMetadata"))
+    return replace(facts, complete=bool(facts.usage))
+
+
+def _fold(facts: Facts, event: Mapping[str, Any]) -> Facts:
+    now = _facts(event, {**facts.wire, **present(part(event, "usageMetadata"))})
+    blocked = "blockReason" in part(event, "promptFeedback")
+    return replace(
+        now,
+        response_id=now.response_id or facts.response_id,
+        model=now.model or facts.model,
+        finish_reasons=facts.finish_reasons + now.finish_reasons,
+        error_type=now.error_type or facts.error_type,
+        complete=bool(now.usage) and (facts.complete or bool(now.finish_reasons) or blocked),
+    )
+
+
+def _read_embedding(body: Mapping[str, Any]) -> Facts:
+    prompt = count(part(body, "usageMetadata").get("promptTokenCount"))
+    # An embedding has no output tokens, so none are reported.
+    usage = Usage() if prompt is None else Usage(input_uncached=prompt, output=0)
+    return Facts(usage=usage, complete=bool(usage))
+
+
+PROVIDER = Provider(
+    name="gcp.gemini",
+    hosts=("generativelanguage.googleapis.com", "generativelanguage.mtls.googleapis.com"),
+    tier_attribute=attributes.RESPONSE_SERVICE_TIER,
+    endpoints=(
+        Endpoint(
+            operation="generate_content",
+            path=re.compile(r"/(?:models|tunedModels)/(?P<model>[^/:]+):generateContent$"),
+            read=_read,
+        ),
+        Endpoint(
+            operation="generate_content",
+            path=re.compile(r"/(?:models|tunedModels)/(?P<model>[^/:]+):streamGenerateContent$"),
+            read=_read,
+            fold=_fold,
+            streams=True,
+            complete_at_end=True,
+        ),
+        Endpoint(
+            operation="embeddings",
+            path=re.compile(r"/models/(?P<model>[^/:]+):(?:embedContent|batchEmbedContents)$"),
+            read=_read_embedding,
+        ),
+    ),
+)

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which hosts and paths are calls, and the corners of usage that no sample shows."""
+
+from typing import Any
+
+import pytest
+
+from microdollar._facts import Facts, Usage, usage_attributes
+from microdollar.providers import PROVIDERS, provider_of
+
+OPENAI, ANTHROPIC, GEMINI = (PROVIDERS[name] for name in ("openai", "anthropic", "gemini"))
+
+
+@pytest.mark.parametrize(
+    ("host", "name"),
+    [
+        ("api.openai.com", "openai"),
+        ("API.OpenAI.com.", "openai"),
+        ("eu.api.openai.com", "openai"),
+        ("notapi.openai.com", None),
+        ("api.openai.com.evil.example", None),
+        ("openai.com", None),
+        ("api.anthropic.com", "anthropic"),
+        ("generativelanguage.googleapis.com", "gcp.gemini"),
+        ("generativelanguage.mtls.googleapis.com", "gcp.gemini"),
+        ("storage.googleapis.com", None),
+        ("localhost", None),
+        ("", None),
+    ],
+)
+def test_hosts(host: str, name: str | None) -> None:
+    provider = provider_of(host, 443, {})
+    assert (provider.name if provider else None) == name
+
+
+def test_declared_hosts() -> None:
+    declared = {("a", 80): "openai", ("a", None): "anthropic", ("b", 81): "gemini"}
+    assert provider_of("A", 80, declared) is OPENAI
+    assert provider_of("a", 81, declared) is ANTHROPIC
+    assert provider_of("b", 81, declared) is GEMINI
+    assert provider_of("b", 80, declared) is None
+    assert provider_of("api.openai.com", 443, declared) is OPENAI
+
+
+@pytest.mark.parametrize(
+    ("provider", "path", "expected"),
+    [
+        (OPENAI, "/v1/chat/completions", ("chat", "chat_completions", None)),
+        (OPENAI, "/chat/completions", ("chat", "chat_completions", None)),
+        (OPENAI, "/prefix/v1/chat/completions/", ("chat", "chat_completions", None)),
+        (OPENAI, "/v1/completions", ("text_completion", None, None)),
+        (OPENAI, "/v1/responses", ("chat", "responses", None)),
+        (OPENAI, "/v1/responses/compact", ("chat", "responses", None)),
+        (OPENAI, "/v1/embeddings", ("embeddings", None, None)),
+        (OPENAI, "/v1/chat/completions/chatcmpl-1", None),
+        (OPENAI, "/v1/responses/resp_1", None),
+        (OPENAI, "/v1/responses/resp_1/cancel", None),
+        (OPENAI, "/v1/responses/input_tokens", None),
+        (OPENAI, "/v1/moderations", None),
+        (OPENAI, "/v1/files", None),
+        (OPENAI, "/v1/batches", None),
+        (ANTHROPIC, "/v1/messages", ("chat", None, None)),
+        (ANTHROPIC, "/v1/messages/count_tokens", None),
+        (ANTHROPIC, "/v1/messages/batches", None),
+        (GEMINI, "/v1beta/models/g-1:generateContent", ("generate_content", None, "g-1")),
+        (GEMINI, "/v1/models/g-1:streamGenerateContent", ("generate_content", None, "g-1")),
+        (GEMINI, "/v1beta/tunedModels/t-1:generateContent", ("generate_content", None, "t-1")),
+        (GEMINI, "/v1beta/models/g-1:batchEmbedContents", ("embeddings", None, "g-1")),
+        (GEMINI, "/v1beta/models/g-1:embedContent", ("embeddings", None, "g-1")),
+        (GEMINI, "/v1beta/models/g-1:countTokens", None),
+        (GEMINI, "/v1beta/models/g-1:batchGenerateContent", None),
+        (GEMINI, "/v1beta/models/g-1", None),
+        (GEMINI, "/v1/interactions", None),
+    ],
+)
+def test_paths(provider: Any, path: str, expected: tuple[Any, ...] | None) -> None:
+    assert provider.match("GET", path) is None
+    found = provider.match("post", path)
+    shown = found and (found[0].operation, found[0].api_type, found[1])
+    assert shown == expected
+
+
+def chat(usage: dict[str, Any]) -> Usage:
+    return OPENAI.endpoints[0].read({"usage": usage}).usage
+
+
+def test_more_cached_than_prompted_is_not_negative() -> None:
+    details = {"cached_tokens": 8, "cache_write_tokens": 3}
+    usage = chat({"prompt_tokens": 10, "prompt_tokens_details": details})
+    assert usage.input_uncached == 0
+    assert usage.cache_read == 8
+
+
+def test_running_counts_of_a_chat_stream_are_partial_until_the_last() -> None:
+    fold = OPENAI.endpoints[0].fold
+    assert fold is not None
+    running = {"choices": [{"finish_reason": None}], "usage": {"prompt_tokens": 5}}
+    facts = fold(Facts(), running)
+    assert (facts.usage.input_uncached, facts.complete) == (5, False)
+    facts = fold(facts, {"choices": [], "usage": {"prompt_tokens": 6}})
+    assert (facts.usage.input_uncached, facts.complete) == (6, True)
+
+
+def test_drawn_images_of_an_unnamed_model_are_not_lost() -> None:
+    tool_usage = {"image_gen": {"input_tokens": 1, "output_tokens": 2}}
+    read = OPENAI.endpoints[2].read
+    assert read({"tool_usage": tool_usage}).additional == (
+        ("image_generation", Usage(input_uncached=1, output=2)),
+    )
+    nothing = {"image_gen": {"input_tokens": 0, "output_tokens": 0}}
+    assert read({"tool_usage": nothing}).additional == ()
+
+
+def message(**usage: Any) -> Facts:
+    return ANTHROPIC.endpoints[0].read({"model": "m", "usage": usage})
+
+
+def test_writes_beyond_the_split_have_no_lifetime() -> None:
+    split = {"ephemeral_5m_input_tokens": 100, "ephemeral_1h_input_tokens": 0}
+    usage = message(cache_creation_input_tokens=150, cache_creation=split).usage
+    assert (usage.cache_write_5m, usage.cache_write_1h, usage.cache_write) == (100, 0, 50)
+
+
+def test_an_advisor_of_another_model_is_a_row_of_its_own() -> None:
+    facts = message(
+        input_tokens=10,
+        output_tokens=30,
+        output_tokens_details={"thinking_tokens": 4},
+        iterations=[
+            {"type": "message", "input_tokens": 10, "output_tokens": 10},
+            {"type": "advisor_message", "model": "o", "input_tokens": 7, "output_tokens": 3},
+            {"type": "message", "input_tokens": 20, "output_tokens": 20},
+        ],
+    )
+    assert facts.usage == Usage(input_uncached=30, output=30, reasoning=4)
+    assert facts.additional == (("o", Usage(input_uncached=7, output=3)),)
+
+
+def test_a_serving_model_under_another_name_is_the_last_iteration() -> None:
+    facts = message(
+        iterations=[
+            {"type": "message", "model": "a", "input_tokens": 1},
+            {"type": "fallback_message", "model": "b", "input_tokens": 2},
+        ]
+    )
+    assert facts.usage.input_uncached == 2
+    assert facts.additional == (("a", Usage(input_uncached=1)),)
+
+
+def test_units_are_named_by_the_provider() -> None:
+    units = {"web_search_requests": 2, "code_execution_requests": 1, "Bad-requests": 3, "x": 1}
+    usage = message(input_tokens=1, server_tool_use=units).usage
+    assert usage.units == {"web_search": 2, "code_execution": 1}
+    assert usage_attributes(usage)["microdollar.usage.units.web_search"] == 2
+
+
+def gemini(**usage: Any) -> Usage:
+    return GEMINI.endpoints[0].read({"usageMetadata": usage}).usage
+
+
+@pytest.mark.parametrize(
+    ("counts", "output"),
+    [
+        ({"candidatesTokenCount": 5, "thoughtsTokenCount": 3, "totalTokenCount": 18}, 8),
+        ({"candidatesTokenCount": 5, "thoughtsTokenCount": 3, "totalTokenCount": 15}, 5),
+        ({"candidatesTokenCount": 5, "totalTokenCount": 15}, 5),
+        ({"thoughtsTokenCount": 3, "totalTokenCount": 13}, 3),
+        ({"totalTokenCount": 10}, 0),
+        ({"totalTokenCount": 12}, None),
+        ({}, None),
+    ],
+)
+def test_thoughts_are_inside_or_outside_the_candidates(
+    counts: dict[str, int], output: int | None
+) -> None:
+    usage = gemini(promptTokenCount=10, **counts)
+    assert usage.output == output
+    assert usage.input_uncached == 10
+
+
+def test_absent_is_not_zero() -> None:
+    assert not Usage()
+    assert Usage(output=0)
+    assert usage_attributes(Usage()) == {}
+    assert Usage(output=1) + Usage(input_uncached=0) == Usage(output=1, input_uncached=0)

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The environment variables, their values, and what becomes of bad ones."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from microdollar import _guard, providers
+from microdollar._settings import PROVIDERS, Settings
+
+
+def test_the_defaults() -> None:
+    assert Settings.load({}) == Settings(
+        enabled=True,
+        hosts={},
+        otlp_endpoint=None,
+        otlp_protocol=None,
+        queue_size=10_000,
+        exit_timeout=5.0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "option", "value"),
+    [
+        ("ENABLED", "false", "enabled", False),
+        ("ENABLED", "0", "enabled", False),
+        ("ENABLED", " True ", "enabled", True),
+        ("ENABLED", "", "enabled", True),
+        ("HOSTS", "LLM.local=openai", "hosts", {("llm.local", None): "openai"}),
+        (
+            "HOSTS",
+            "a:1=openai, b=anthropic,",
+            "hosts",
+            {("a", 1): "openai", ("b", None): "anthropic"},
+        ),
+        ("HOSTS", "[::1]:80=gemini", "hosts", {("::1", 80): "gemini"}),
+        ("HOSTS", "[::1]=gemini", "hosts", {("::1", None): "gemini"}),
+        ("OTLP_ENDPOINT", "http://c:4318", "otlp_endpoint", "http://c:4318"),
+        ("OTLP_PROTOCOL", "grpc", "otlp_protocol", "grpc"),
+        ("QUEUE_SIZE", "1", "queue_size", 1),
+        ("EXIT_TIMEOUT", "0.5", "exit_timeout", 0.5),
+        ("EXIT_TIMEOUT", "0", "exit_timeout", 0.0),
+    ],
+)
+def test_a_good_value(variable: str, text: str, option: str, value: Any) -> None:
+    assert getattr(Settings.load({f"MICRODOLLAR_{variable}": text}), option) == value
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("ENABLED", "off"),
+        ("HOSTS", "localhost:8000"),
+        ("HOSTS", "=openai"),
+        ("HOSTS", "a=b=c:x=openai"),
+        ("HOSTS", "a:port=openai"),
+        ("HOSTS", "a="),
+        ("HOSTS", "a=mystery"),
+        ("OTLP_ENDPOINT", "c:4318"),
+        ("OTLP_PROTOCOL", "http/json"),
+        ("QUEUE_SIZE", "0"),
+        ("QUEUE_SIZE", "many"),
+        ("EXIT_TIMEOUT", "-1"),
+        ("EXIT_TIMEOUT", "nan"),
+    ],
+)
+def test_a_bad_value_is_said_and_the_default_used(
+    variable: str, text: str, warnings_logged: list[str]
+) -> None:
+    assert Settings.load({f"MICRODOLLAR_{variable}": text}) == Settings()
+    (message,) = warnings_logged
+    assert f"MICRODOLLAR_{variable}" in message
+    assert text not in message
+
+
+def test_every_provider_can_be_declared() -> None:
+    assert set(PROVIDERS) == set(providers.PROVIDERS)
+
+
+def test_a_disabled_sdk_disables_metering() -> None:
+    assert not Settings.load({"OTEL_SDK_DISABLED": " TRUE "}).enabled
+
+
+@given(
+    st.sampled_from(["ENABLED", "HOSTS", "OTLP_ENDPOINT", "QUEUE_SIZE", "EXIT_TIMEOUT"]), st.text()
+)
+def test_no_value_raises(variable: str, text: str) -> None:
+    _guard._seen.add(("warning", f"MICRODOLLAR_{variable}"))
+    Settings.load({f"MICRODOLLAR_{variable}": text})
