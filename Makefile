@@ -25,6 +25,9 @@ contracts: .venv  ## Check which package may import which
 	$(UV) run --no-sync lint-imports
 
 pytest: .venv  ## Run the tests alone
+	@# Beforehand, because a first build takes longer than a test may. Where there is none to be
+	@# had, the tests that need one say so.
+	@$(UV) run --no-sync python tests/collector/obtain.py || true
 	$(UV) run --no-sync pytest
 
 format: .venv  ## Format the code

@@ -67,24 +67,32 @@ CALLS = request(
 OTHERS = request(call(), scope="com.anthropic.sdk.python")
 
 
-@pytest.fixture
-def ledger(tmp_path: Path) -> Path:
+def filled(folder: Path) -> Path:
     """A file at rest with six calls and a span of another emitter."""
-    path = tmp_path / "meter.duckdb"
+    path = folder / "meter.duckdb"
     store = Store(path)
     store.append([*reduce(CALLS).evidence, *reduce(OTHERS).evidence], entries)
     store.close()
     return path
 
 
-@pytest.fixture(params=["file", "exporter"])
-def asked(request: pytest.FixtureRequest, ledger: Path) -> Iterator[Path]:
-    """The same ledger, once at rest and once in the hands of an exporter."""
+@pytest.fixture
+def ledger(tmp_path: Path) -> Path:
+    """A ledger of a test's own."""
+    return filled(tmp_path)
+
+
+@pytest.fixture(scope="module", params=["file", "exporter"])
+def asked(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
+    """The same ledger, once at rest and once in the hands of an exporter; for reading only."""
+    path = filled(tmp_path_factory.mktemp("asked"))
     if request.param == "file":
-        yield ledger
+        yield path
     else:
-        with Exporter(ledger):
-            yield ledger
+        with Exporter(path):
+            yield path
 
 
 @pytest.fixture
