@@ -12,6 +12,7 @@ from microdollar_exporter.normalise import normalise
 from microdollar_exporter.price import Price
 from microdollar_exporter.reduce import RULE_MICRODOLLAR
 from microdollar_exporter.usage import UsageRow
+from microdollar_semconv import UNASSIGNED
 from microdollar_semconv import attributes as md
 from microdollar_semconv import gen_ai as ga
 
@@ -39,6 +40,9 @@ def book(evidence: Iterable[Evidence], price: Pricer) -> list[Entry]:
 
 def _entries(evidence: Evidence, price: Pricer) -> Iterator[Entry]:
     attributes = evidence.attributes
+    customer_id = attributes.get(md.CUSTOMER_ID) or attributes.get(RESOURCE_CUSTOMER_ID)
+    if customer_id == UNASSIGNED:
+        customer_id = None
     prefix = md.TAG_PREFIX
     tags = {k.removeprefix(prefix): v for k, v in attributes.items() if k.startswith(prefix)}
     for row in normalise(evidence):
@@ -53,7 +57,7 @@ def _entries(evidence: Evidence, price: Pricer) -> Iterator[Entry]:
             started_at=row.started_at,
             trace_id=evidence.trace_id,
             span_id=evidence.span_id,
-            customer_id=attributes.get(md.CUSTOMER_ID) or attributes.get(RESOURCE_CUSTOMER_ID),
+            customer_id=customer_id,
             user_id=attributes.get(md.USER_ID),
             tags=tags,
             service=evidence.service,

@@ -100,7 +100,7 @@ def serve(db: Path, grpc: str, http: str) -> None:
 def report(
     *, db: Path, by: str, from_: str | None, to: str | None, customer: str | None, form: str
 ) -> None:
-    """Calls, tokens and cost per group, and a line that says what is not in them.
+    """Calls, tokens and cost per group, and what they leave out.
 
     Works while an exporter is writing the file. Costs are exact.
     """

@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar, cast
 
 from microdollar._guard import warn_once
 from microdollar._text import UNSAFE
+from microdollar_semconv import UNASSIGNED
 
 __all__ = ["Attribution", "CustomerBlock", "attribution", "current", "customer", "joined"]
 
@@ -44,8 +45,12 @@ def attribution(customer: object, user: object, tags: Mapping[str, object]) -> A
         text = _valid("tag", value)
         if text is not None and _valid("tag name", name, MAX_TAG_NAME_LENGTH) is not None:
             valid[name] = text
+    owner = _valid("customer id", customer)
+    if owner == UNASSIGNED:
+        warn_once("customer id reserved", "customer id left out: %r is reserved", UNASSIGNED)
+        owner = None
     return Attribution(
-        _valid("customer id", customer),
+        owner,
         _valid("user id", user),
         _limited(valid, ()),
     )

@@ -7,7 +7,10 @@ OpenTelemetry owns.
 
 from microdollar_semconv import attributes, gen_ai
 
-__all__ = ["SCOPE_NAME", "attributes", "gen_ai"]
+__all__ = ["SCOPE_NAME", "UNASSIGNED", "attributes", "gen_ai"]
 
 SCOPE_NAME = "microdollar"
 """The instrumentation scope of the spans that Microdollar itself emits."""
+
+UNASSIGNED = "unassigned"
+"""What reports call the calls made for no known customer; no customer can have this id."""

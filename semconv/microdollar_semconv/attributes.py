@@ -5,7 +5,7 @@
 from typing import Final
 
 CUSTOMER_ID: Final = "microdollar.customer.id"
-"""The end customer (tenant) the call was made for. At most 256 characters, no control characters. Absent on an unassigned call."""
+"""The end customer (tenant) the call was made for. At most 256 characters, no control characters, and not `unassigned`. Absent on an unassigned call."""
 
 USER_ID: Final = "microdollar.user.id"
 """The user inside the customer. At most 256 characters, no control characters."""

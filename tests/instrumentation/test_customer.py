@@ -215,6 +215,7 @@ BAD = {
     1.5: "neither str, int nor UUID",
     True: "neither str, int nor UUID",
     None: "empty",
+    "unassigned": "'unassigned' is reserved",
 }
 
 

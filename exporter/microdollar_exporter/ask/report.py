@@ -14,11 +14,9 @@ from microdollar_exporter.ask.connect import Connection, connect
 from microdollar_exporter.errors import UsageError
 from microdollar_exporter.money import usd
 from microdollar_exporter.usage import BUCKETS, PARTS
+from microdollar_semconv import UNASSIGNED
 
-__all__ = ["DIMENSIONS", "UNASSIGNED", "Report", "report", "report_on"]
-
-UNASSIGNED = "unassigned"
-"""Stands for the calls that were made for no known customer."""
+__all__ = ["DIMENSIONS", "Report", "report", "report_on"]
 
 DIMENSIONS = {
     "customer": "customer_id",

@@ -41,6 +41,8 @@ def open_file(path: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
         StoreLocked: another process has the file open.
         StoreError: the file is not a DuckDB database, or cannot be read or created.
     """
+    if not path.parent.is_dir():
+        raise StoreError(f"there is no folder {path.parent}: create it, or choose a file with --db")
     config: dict[str, Any] = {} if read_only else dict(_WRITER_CONFIG)
     try:
         con = duckdb.connect(str(path), read_only=read_only, config=config)

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Booking a call: its entries, its owner, its price and its reason."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from microdollar_exporter.book import book
+from microdollar_exporter.entry import Entry
+from microdollar_exporter.money import MAX_PICODOLLARS, microdollars, usd
+from microdollar_exporter.price import Price
+from microdollar_exporter.reduce import reduce
+from microdollar_exporter.usage import UsageRow
+from tests.fakes.otlp import Value, call, request
+
+PRICED = Price(cost=1_234_567, status="priced", price_row="r1", note=None)
+
+
+def booked(
+    customer: str | None = "acme",
+    price: Price | Exception = PRICED,
+    resource: dict[str, Value] | None = None,
+    **changes: Any,
+) -> list[Entry]:
+    """The entries of one call."""
+
+    def priced(_: UsageRow) -> Price:
+        if isinstance(price, Exception):
+            raise price
+        return price
+
+    return book(reduce(request(call(customer, **changes), resource=resource)).evidence, priced)
+
+
+def test_an_entry_says_whose_what_and_how_much() -> None:
+    """With the price row that gave the cost."""
+    (entry,) = booked(
+        microdollar__user__id="u1",
+        microdollar__tag__feature="chat",
+        openai__response__service_tier="flex",
+        trace_id=b"t" * 16,
+        span_id=b"s" * 8,
+    )
+    assert entry.kind == "usage"
+    assert (entry.trace_id, entry.span_id) == (b"t".hex() * 16, b"s".hex() * 8)
+    assert (entry.customer_id, entry.user_id, entry.tags) == ("acme", "u1", {"feature": "chat"})
+    assert (entry.provider, entry.operation, entry.service_tier) == ("openai", "chat", "flex")
+    assert (entry.calls, entry.input_uncached, entry.cache_read, entry.output) == (1, 900, 100, 50)
+    assert (entry.cost, entry.price_status, entry.price_row) == (
+        Decimal("1.234567"),
+        "priced",
+        "r1",
+    )
+    assert entry.reason == "call"
+
+
+def test_an_entry_s_id_is_a_pure_function_of_its_span_and_row() -> None:
+    """So that the ledger can be computed again and compared."""
+    same: dict[str, Any] = {"trace_id": b"t" * 16, "span_id": b"s" * 8}
+    two = '[{"model":"gpt-image-2","output":9}]'
+    first = [entry.entry_id for entry in booked(**same, microdollar__usage__additional=two)]
+    again = [entry.entry_id for entry in booked(**same, microdollar__usage__additional=two)]
+    other = [entry.entry_id for entry in booked(trace_id=b"t" * 16, span_id=b"x" * 8)]
+    assert first == again
+    assert len({*first, *other}) == 3
+    assert all(len(entry_id) == 32 for entry_id in first)
+
+
+def test_a_further_model_is_an_entry_of_the_same_call_and_owner() -> None:
+    """It counts no call of its own."""
+    own, further = booked(microdollar__usage__additional='[{"model":"gpt-image-2","output":9}]')
+    assert (own.calls, further.calls) == (1, 0)
+    assert (further.customer_id, further.response_model, further.output) == (
+        "acme",
+        "gpt-image-2",
+        9,
+    )
+    assert further.reason == "further model"
+    assert further.response_id == own.response_id
+
+
+@pytest.mark.parametrize(
+    ("own", "process", "owner"),
+    [
+        ("acme", "globex", "acme"),
+        (None, "globex", "globex"),
+        (None, None, None),
+        ("unassigned", None, None),
+    ],
+)
+def test_the_call_s_own_customer_goes_before_that_of_the_process(
+    own: str | None, process: str | None, owner: str | None
+) -> None:
+    """Without either it is unassigned, a word that no customer can have for an id."""
+    resource: dict[str, Value] | None = (process and {"microdollar.customer.id": process}) or None
+    (entry,) = booked(own, resource=resource)
+    assert entry.customer_id == owner
+
+
+def test_the_reason_says_what_was_put_right_and_what_the_price_could_not_do() -> None:
+    """In the words of the stage that found it."""
+    (entry,) = booked(
+        price=Price(cost=None, status="unpriced_model", price_row=None, note="no price for x"),
+        gen_ai__usage__input_tokens=99,
+    )
+    assert entry.cost is None
+    assert entry.reason == "call; cache and tool input exceed the input by 1 tokens; no price for x"
+
+
+def test_a_fault_in_pricing_books_the_call_without_a_cost(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Unbooked would be silently missing, and an error would stop every sender."""
+    (entry,) = booked(price=ZeroDivisionError())
+    assert (entry.cost, entry.price_status, entry.calls) == (None, "bad_usage", 1)
+    assert entry.reason == "call; pricing failed"
+    assert "booked without a cost" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("picodollars", "cost"),
+    [
+        (MAX_PICODOLLARS, Decimal("999999999999.999999")),
+        (MAX_PICODOLLARS + 1, None),
+        (0, Decimal("0.000000")),
+    ],
+)
+def test_a_cost_that_the_column_cannot_hold_is_unknown_and_said(
+    picodollars: int, cost: Decimal | None
+) -> None:
+    """Just under a million dollars fits."""
+    (entry,) = booked(price=Price(picodollars, "priced", "r", None))
+    assert entry.cost == cost
+    assert ("beyond what an entry can hold" in entry.reason) is (cost is None)
+
+
+def test_money_moves_its_point_and_never_rounds() -> None:
+    """Not even where the ambient decimal context would."""
+    assert str(microdollars(1)) == "0.000001"
+    assert str(usd(Decimal("12345678901234567890123456789012.345678"))) == (
+        "12345678901234567890123456.789012345678"
+    )
+    with pytest.raises(ValueError, match="not a finite amount"):
+        usd(Decimal("NaN"))
