@@ -11,7 +11,7 @@ help:  ## Say what can be made
 demo: .venv  ## Meter a small app's calls and print the table
 	@$(UV) run --no-sync python -m docs.demo.run
 
-test: lint types contracts pytest  ## Run every check and every test
+test: lint types contracts pytest  ## Run every check and every test: some minutes
 
 lint: .venv  ## Check style, and that the generated files are what the registry says
 	$(UV) run --no-sync ruff check
@@ -41,7 +41,8 @@ startup: .venv  ## Measure what metering adds to the start of a process
 	$(UV) run --no-sync python benchmarks/startup.py
 
 clean:  ## Remove what was installed and generated
-	rm -rf .venv .tools demo-output
+	rm -rf .venv .tools demo-output .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv: $(UV) uv.lock pyproject.toml semconv/pyproject.toml instrumentation/pyproject.toml exporter/pyproject.toml
 	$(UV) sync --locked --all-packages

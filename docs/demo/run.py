@@ -6,6 +6,7 @@ and answers in their wire formats. With `MICRODOLLAR_DEMO_COLLECTOR=none` the ap
 to the exporter.
 """
 
+import io
 import os
 import shutil
 import subprocess
@@ -32,6 +33,8 @@ ARRIVAL_SECONDS = 30
 
 def main() -> int:
     """Run the demo; the exit status is 1 when a call did not arrive."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
     shutil.rmtree(OUTPUT, ignore_errors=True)
     OUTPUT.mkdir()
     db = OUTPUT / "meter.duckdb"
@@ -48,8 +51,7 @@ def main() -> int:
         run_app(provider, endpoint)
         say("Ledger: waiting until every call has arrived")
         arrived = wait_for_calls(db)
-        with connect(db) as connection:
-            report = report_on(connection, "customer")
+        report = report_on(connect(db), "customer")
     print("\n" + render(report, "table"))
     csv = OUTPUT / "usage.csv"
     csv.write_text(render(report, "csv"), "utf-8")
@@ -57,7 +59,9 @@ def main() -> int:
         print(f"Only {arrived} of {CALLS} calls arrived; see {OUTPUT}.", file=sys.stderr)
         return 1
     print(
-        f"The same as CSV: {csv.relative_to(ROOT)}. More: uv run microdollar report "
+        "A call is one request to a provider: two of them were refused, and one of those was "
+        "tried again.\nWhat the line above says is explained in exporter/README.md.\n\n"
+        f"The same as CSV: {csv.relative_to(ROOT)}. More: .venv/bin/microdollar report "
         f"--db {db.relative_to(ROOT)} --by customer,model\n\n"
         "With your own app:\n"
         "  1. pip install microdollar-exporter, and start: microdollar serve\n"
@@ -78,7 +82,7 @@ def collector(stack: ExitStack, exporter: Exporter) -> str | None:
             RunningCollector(obtain(), folder=OUTPUT, backend=f"127.0.0.1:{exporter.grpc_port}")
         )
     except (CollectorUnavailable, CollectorFailed) as error:
-        say(f"Collector: cannot be had, the app sends directly to the exporter ({error})")
+        say(f"Collector: none to be had, so the app sends directly to the exporter: {error}")
         return None
     return f"http://127.0.0.1:{running.http_port}"
 
@@ -112,8 +116,7 @@ def wait_for_calls(db: Path) -> int:
     """How many calls are booked, once all are or the time is up."""
     deadline = time.monotonic() + ARRIVAL_SECONDS
     while True:
-        with connect(db) as connection:
-            calls = int(report_on(connection).total["calls"])
+        calls = int(report_on(connect(db)).total["calls"])
         if calls >= CALLS or time.monotonic() > deadline:
             return calls
         time.sleep(0.2)
@@ -125,4 +128,7 @@ def say(step: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("stopped")

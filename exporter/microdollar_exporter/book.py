@@ -24,6 +24,9 @@ Pricer = Callable[[UsageRow], Price]
 """Gives the price of a usage row; `price.Engine.price` is one."""
 
 
+_EXACT = ("priced", "free")
+
+
 def book(evidence: Iterable[Evidence], price: Pricer) -> list[Entry]:
     """The ledger entries of newly stored evidence.
 
@@ -94,6 +97,9 @@ def _price(row: UsageRow, price: Pricer) -> Price:
     """The row's price. A fault of ours leaves the row unpriced and visible, never unbooked."""
     try:
         priced = price(row)
+        if row.notes and priced.status in _EXACT:
+            # The price is exact, and what it was applied to is not.
+            priced = priced._replace(status="fallback")
     except Exception:
         log.exception("pricing failed; the call is booked without a cost")
         return Price(cost=None, status="bad_usage", price_row=None, note="pricing failed")
@@ -104,5 +110,6 @@ def _price(row: UsageRow, price: Pricer) -> Price:
 
 
 def _entry_id(evidence: Evidence, position: int) -> str:
-    identity = f"{KIND_USAGE}|{evidence.trace_id}|{evidence.span_id}|{position}"
+    span = f"{evidence.trace_id}|{evidence.span_id}|{evidence.started_at}"
+    identity = f"{KIND_USAGE}|{span}|{position}"
     return hashlib.blake2b(identity.encode("ascii"), digest_size=16).hexdigest()

@@ -108,9 +108,8 @@ def report(
     from microdollar_exporter.ask.render import render  # noqa: PLC0415 - loads pandas
     from microdollar_exporter.ask.report import report_on  # noqa: PLC0415 - loads pandas
 
-    with connect(db) as connection:
-        made = report_on(connection, by, from_=from_, to=to, customer=customer)
-    click.echo(render(made, form), nl=False)
+    made = report_on(connect(db), by, from_=from_, to=to, customer=customer)
+    _print(render(made, form), form)
     if form == "csv":
         click.echo(made.honesty, err=True)
 
@@ -129,5 +128,14 @@ def sql(db: Path, form: str, query: str) -> None:
     from microdollar_exporter.ask.connect import connect  # noqa: PLC0415 - loads pyarrow
     from microdollar_exporter.ask.render import render_rows  # noqa: PLC0415 - loads pandas
 
-    with connect(db) as connection:
-        click.echo(render_rows(connection.sql(query), form), nl=False)
+    _print(render_rows(connect(db).sql(query), form), form)
+
+
+def _print(text: str, form: str) -> None:
+    """Files for programs are UTF-8 whatever the locale; a table loses what a terminal lacks."""
+    if form == "table":
+        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+        text = text.encode(encoding, "replace").decode(encoding)
+        click.echo(text, nl=False)
+    else:
+        click.echo(text.encode(), nl=False)

@@ -13,7 +13,7 @@ KIND_USAGE = "usage"
 class Entry(NamedTuple):
     """The columns of the `ledger` table in their order, but for `recorded_at`: the store's clock.
 
-    `entry_id` is a pure function of kind, trace, span and the row's position in the call.
+    `entry_id` is a pure function of kind, trace, span, start and the row's position in the call.
     `started_at` is microseconds since 1970 UTC, `cost` microdollars (None when unknown). The
     bucket columns are those of `Usage`; None means not reported.
     """

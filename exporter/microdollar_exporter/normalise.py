@@ -9,18 +9,34 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from microdollar_exporter.evidence import Evidence
+from microdollar_exporter.evidence import UNREAD_USAGE, Evidence
 from microdollar_exporter.usage import BUCKETS, PARTS, Usage, UsageRow
 from microdollar_semconv import attributes as md
 from microdollar_semconv import gen_ai as ga
 
 __all__ = ["normalise"]
 
+_SOURCES = frozenset(
+    {
+        md.USAGE_SOURCE_PROVIDER,
+        md.USAGE_SOURCE_PROVIDER_PARTIAL,
+        md.USAGE_SOURCE_ESTIMATED,
+        md.USAGE_SOURCE_MISSING,
+        md.USAGE_SOURCE_NONE,
+    }
+)
+
 
 def normalise(evidence: Evidence) -> list[UsageRow]:
     """The usage rows of a call: its own model's first, then those of other models inside it."""
     attributes = evidence.attributes
     usage, notes = _own_usage(evidence.usage)
+    source = attributes.get(md.USAGE_SOURCE)
+    if source not in _SOURCES:
+        notes += ("the usage source is not said",)
+        source = md.USAGE_SOURCE_MISSING
+    if unread := attributes.get(UNREAD_USAGE):
+        notes += (f"not read: {unread}",)
     facts: dict[str, Any] = {
         "started_at": evidence.started_at,
         "provider": attributes.get(ga.PROVIDER_NAME),
@@ -30,7 +46,7 @@ def normalise(evidence: Evidence) -> list[UsageRow]:
         or attributes.get(md.RESPONSE_SERVICE_TIER),
         "speed": attributes.get(md.RESPONSE_SPEED),
         "inference_geo": attributes.get(md.RESPONSE_INFERENCE_GEO),
-        "source": attributes.get(md.USAGE_SOURCE) or md.USAGE_SOURCE_MISSING,
+        "source": source,
     }
     rows = [
         UsageRow(
@@ -66,9 +82,11 @@ def _own_usage(counts: Mapping[str, int]) -> tuple[Usage, tuple[str, ...]]:
     write_1h = counts.get(md.USAGE_CACHE_WRITE_1H_INPUT_TOKENS)
     tool = counts.get(md.USAGE_TOOL_INPUT_TOKENS)
 
+    # Should the parts exceed the whole they are what is known best, and nothing counts twice.
+    written = max(cache_write or 0, (write_5m or 0) + (write_1h or 0))
     uncached = counts.get(ga.USAGE_INPUT_TOKENS)
     if uncached is not None:
-        uncached -= (cache_read or 0) + (cache_write or 0) + (tool or 0)
+        uncached -= (cache_read or 0) + written + (tool or 0)
         if uncached < 0:
             notes.append(f"cache and tool input exceed the input by {-uncached} tokens")
             uncached = 0

@@ -15,7 +15,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
-from microdollar_exporter.evidence import RESOURCE_CUSTOMER_ID, Evidence
+from microdollar_exporter.evidence import RESOURCE_CUSTOMER_ID, UNREAD_USAGE, Evidence
 from microdollar_exporter.usage import BUCKETS, PARTS
 from microdollar_semconv import SCOPE_NAME
 from microdollar_semconv import attributes as md
@@ -30,7 +30,7 @@ RULE_GEN_AI = "gen_ai/1"
 
 MAX_TEXT = 256
 MAX_NAMED = 16
-"""How many tags, and how many units, one span may have."""
+"""How many tags, how many units, and how many further models one span may have."""
 MAX_NAME = 64
 MAX_ROWS_TEXT = 16_384
 MAX_COUNT = 2**53
@@ -38,12 +38,12 @@ _MAX_NANOS = 2**63 - 1
 
 Reader = Callable[[AnyValue], str | int | None]
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
 def _plain(text: str, longest: int = MAX_TEXT) -> str | None:
-    """A short text of one line, or None when it is not one."""
-    return text if 0 < len(text) <= longest and not _CONTROL.search(text) else None
+    """A short text of one line that UTF-8 can hold, or None when it is not one."""
+    return text if 0 < len(text) <= longest and not _UNSAFE.search(text) else None
 
 
 def _text(value: AnyValue) -> str | None:
@@ -80,11 +80,14 @@ def _count(value: AnyValue) -> int | None:
             number = int(value.double_value)
         case _:
             return None
-    return number if abs(number) <= MAX_COUNT else None
+    return number if 0 <= number <= MAX_COUNT else None
 
 
 def _usage_rows(value: AnyValue) -> str | None:
-    """`microdollar.usage.additional`, rebuilt from the members that its definition names."""
+    """`microdollar.usage.additional`, rebuilt from the members that its definition names.
+
+    All of it or nothing: a row left out would be money left out.
+    """
     text = value.string_value
     if not 0 < len(text) <= MAX_ROWS_TEXT:
         return None
@@ -92,13 +95,18 @@ def _usage_rows(value: AnyValue) -> str | None:
         rows = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+    if not isinstance(rows, list) or not 0 < len(rows) <= MAX_NAMED:
         return None
     kept = []
     for row in rows:
-        model = row.get("model")
-        counts = {name: row[name] for name in (*BUCKETS, *PARTS) if _is_count(row.get(name))}
-        kept.append({"model": _plain(model) if isinstance(model, str) else None, **counts})
+        name = row.get("model") if isinstance(row, dict) else None
+        model = _plain(name) if isinstance(name, str) else None
+        if model is None:
+            return None
+        counts = {key: row[key] for key in (*BUCKETS, *PARTS) if row.get(key) is not None}
+        if not counts or not all(_is_count(count) for count in counts.values()):
+            return None
+        kept.append({"model": model, **counts})
     return json.dumps(kept, separators=(",", ":"))
 
 
@@ -135,7 +143,7 @@ ALLOWED: Mapping[str, Reader] = {
     md.USER_ID: _text,
     md.BOOT_ID: _text,
     md.BOOT_DROPPED_CALLS: _text,
-    md.CALL_SEQUENCE: _text,
+    md.CALL_SEQUENCE: _count,
     md.USAGE_SOURCE: _text,
     md.USAGE_TOOL_INPUT_TOKENS: _count,
     md.USAGE_CACHE_WRITE_5M_INPUT_TOKENS: _count,
@@ -153,6 +161,7 @@ ALLOWED_PREFIXES: Mapping[str, Reader] = {
 }
 """The attributes whose last part the emitter names."""
 
+_USAGE_PREFIXES = ("gen_ai.usage.", "microdollar.usage.")
 _GEN_AI_MARKS = frozenset({ga.OPERATION_NAME, ga.PROVIDER_NAME, ga.SYSTEM})
 _STATUS = {Status.STATUS_CODE_OK: "ok", Status.STATUS_CODE_ERROR: "error"}
 
@@ -237,6 +246,7 @@ def _evidence(
     attributes: dict[str, str] = {}
     usage: dict[str, int] = {}
     named: Counter[str] = Counter()
+    unread: list[str] = []
     for item in span.attributes:
         key = item.key
         label = key
@@ -252,10 +262,14 @@ def _evidence(
         value = reader(item.value) if reader else None
         if value is None:
             values_dropped[label] += 1
+            if label.startswith(_USAGE_PREFIXES):
+                unread.append(key if label == key else label)
         elif isinstance(value, int):
             usage[key] = value
         else:
             attributes[key] = value
+    if unread:
+        attributes[UNREAD_USAGE] = ",".join(sorted(unread))
     if resource.customer_id:
         attributes[RESOURCE_CUSTOMER_ID] = resource.customer_id
     return Evidence(
@@ -270,6 +284,8 @@ def _evidence(
         scope_version=scope_version,
         rule=RULE_MICRODOLLAR if scope_name == SCOPE_NAME else RULE_GEN_AI,
         status=_STATUS.get(span.status.code),
+        boot_id=attributes.pop(md.BOOT_ID, None),
+        call_sequence=usage.pop(md.CALL_SEQUENCE, None),
         attributes=attributes,
         usage=usage,
     )

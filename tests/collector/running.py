@@ -7,16 +7,15 @@ Standard library only, so that the demo can use it too.
 import http.client
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from tests.collector.obtain import CONFIG
+from tests.fakes.ports import free_ports
 
 __all__ = ["CollectorFailed", "RunningCollector"]
 
@@ -47,7 +46,7 @@ class RunningCollector:
     ) -> None:
         self.storage = folder / "queue"
         self.log = folder / "collector.log"
-        self.grpc_port, self.http_port, self._health_port = _free_ports(3)
+        self.grpc_port, self.http_port, self._health_port = free_ports(3)
         self._command = [
             str(binary),
             f"--config={config}",
@@ -150,12 +149,3 @@ class RunningCollector:
 
     def _end_of_log(self) -> str:
         return "\n".join(self.log.read_text("utf-8", "replace").splitlines()[-15:])
-
-
-def _free_ports(count: int) -> list[int]:
-    """Ports that are free now, each a different one."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind((HOST, 0))
-        return [one.getsockname()[1] for one in sockets]

@@ -1,28 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the app does is what it would do without us."""
 
-import http.client
-import json
 from pathlib import Path
 
 import pytest
 
-from microdollar_exporter.ask.connect import Card
 from tests.e2e.answers import numbered_chat
 from tests.e2e.instrumented import app_environment, run_app
 from tests.fakes.exporter import Exporter
 from tests.fakes.provider import FakeProvider
-
-
-def counters(exporter: Exporter) -> dict[str, int]:
-    """What became of the spans an exporter has been sent."""
-    card = Card.read(exporter.db)
-    assert card is not None
-    connection = http.client.HTTPConnection(card.host, card.port, timeout=30)
-    connection.request("GET", "/v1/status", headers={"authorization": f"Bearer {card.token}"})
-    found: dict[str, int] = json.loads(connection.getresponse().read())
-    connection.close()
-    return found
 
 
 @pytest.mark.parametrize(
@@ -38,7 +24,7 @@ def test_all_calls_are_metered_and_the_app_s_own_sampling_is_unchanged(
         environment["OTEL_TRACES_SAMPLER"] = sampler
         app = run_app("many.py", "5", environment=environment)
         assert (app.returncode, app.stderr) == (0, "")
-        found = counters(exporter)
+        found = exporter.status()
     assert found["spans_stored"] == 5
     assert found["spans_ignored"] == own_spans
     assert all(request.header("traceparent") for request in fake.received)

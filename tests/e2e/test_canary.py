@@ -52,15 +52,14 @@ def test_a_canary_is_in_no_file_no_log_and_no_row(otelcol: Path, tmp_path: Path)
         deadline = time.monotonic() + 60
         calls = 0
         while calls < CALLS and time.monotonic() < deadline:
-            with connect(db) as connection:
-                calls = connection.sql("SELECT count(*) AS n FROM ledger").to_pylist()[0]["n"]
+            connection = connect(db)
+            calls = connection.sql("SELECT count(*) AS n FROM ledger").to_pylist()[0]["n"]
             time.sleep(0.2)
         assert calls == CALLS
-        with connect(db) as connection:
-            rows = [
-                connection.sql(f"SELECT * FROM {table}").to_pylist()
-                for table in ("spans", "ledger")
-            ]
+        connection = connect(db)
+        rows = [
+            connection.sql(f"SELECT * FROM {table}").to_pylist() for table in ("spans", "ledger")
+        ]
     # Killed, so that the write-ahead log stays behind and is looked at as well.
     exporter.kill()
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The exporter dies in the middle of the work, and the books are right all the same."""
 
-import socket
 import time
 from collections import Counter
 from pathlib import Path
@@ -11,23 +10,17 @@ from tests.collector.running import RunningCollector
 from tests.e2e.answers import INPUT, OUTPUT, numbered_chat
 from tests.e2e.instrumented import app_environment, started_app
 from tests.fakes.exporter import Exporter
+from tests.fakes.ports import free_ports
 from tests.fakes.provider import FakeProvider
 
 CALLS = 300
 KILL_AFTER = (40, 120, 200)
 
 
-def free_port() -> int:
-    """A port that is free now, for a server that has to come back to it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def response_ids(db: Path) -> list[str]:
     """The response id of every entry."""
-    with connect(db) as connection:
-        rows = connection.sql("SELECT response_id FROM ledger").to_pylist()
+    connection = connect(db)
+    rows = connection.sql("SELECT response_id FROM ledger").to_pylist()
     return [row["response_id"] for row in rows]
 
 
@@ -36,7 +29,7 @@ def test_every_call_is_there_exactly_once_after_the_exporter_was_killed_three_ti
 ) -> None:
     """The Collector delivers again what was not acknowledged, and the exporter knows it."""
     db = tmp_path / "meter.duckdb"
-    port = free_port()
+    [port] = free_ports(1)
     exporter = Exporter(db, grpc_port=port)
     answered: list[str] = []
     collector = RunningCollector(otelcol, folder=tmp_path, backend=f"127.0.0.1:{port}")
@@ -60,12 +53,12 @@ def test_every_call_is_there_exactly_once_after_the_exporter_was_killed_three_ti
             time.sleep(0.5)
         with exporter:
             assert Counter(response_ids(db)) == Counter(answered)
-            with connect(db) as connection:
-                [total] = connection.sql(
-                    """SELECT sum(calls)::BIGINT AS calls, sum(input_uncached)::BIGINT AS input,
-                              sum(output)::BIGINT AS output, count(customer_id) AS assigned
-                       FROM ledger"""
-                ).to_pylist()
+            connection = connect(db)
+            [total] = connection.sql(
+                """SELECT sum(calls)::BIGINT AS calls, sum(input_uncached)::BIGINT AS input,
+                          sum(output)::BIGINT AS output, count(customer_id) AS assigned
+                   FROM ledger"""
+            ).to_pylist()
     assert total == {
         "calls": CALLS,
         "input": CALLS * INPUT,

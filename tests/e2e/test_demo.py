@@ -2,6 +2,7 @@
 """`make demo`, as a newcomer runs it."""
 
 import csv
+import re
 import subprocess
 from decimal import Decimal
 from pathlib import Path
@@ -11,7 +12,7 @@ from tests.e2e.demo_expected import GRAND_TOTAL, TOTALS, Total
 ROOT = Path(__file__).parents[2]
 COUNTS = [
     *("calls", "input_uncached", "cache_read", "cache_write_5m", "cache_write_1h", "cache_write"),
-    *("output", "reasoning", "unpriced", "missing"),
+    *("output", "reasoning", "unpriced", "missing", "refused"),
 ]
 
 
@@ -29,8 +30,12 @@ def test_the_demo_ends_with_the_table_and_the_csv_of_the_hand_computed_figures(
     )
     assert demo.returncode == 0, demo.stdout + demo.stderr
     assert "OpenTelemetry Collector with otel-collector-config.yaml" in demo.stdout
-    assert "cannot be had" not in demo.stdout
-    assert "TOTAL            16" in demo.stdout
+    assert "none to be had" not in demo.stdout
+    assert re.search(r"^TOTAL +16 ", demo.stdout, re.MULTILINE)
+    assert (
+        "Of 16 calls: 1 unpriced (100 tokens), 1 with usage missing, "
+        "2 refused or never sent (free), 1 unassigned."
+    ) in demo.stdout
 
     with (ROOT / "demo-output" / "usage.csv").open(newline="", encoding="utf-8") as file:
         rows = {row["customer"]: row for row in csv.DictReader(file)}

@@ -100,6 +100,7 @@ def test_the_app_makes_the_expected_calls_and_gets_the_expected_figures() -> Non
             fake.respond(name, answer)
         environment = {
             **os.environ,
+            "MICRODOLLAR_ENABLED": "false",
             "OPENAI_BASE_URL": fake.url("openai") + "/v1",
             "ANTHROPIC_BASE_URL": fake.url("anthropic"),
             "GOOGLE_GEMINI_BASE_URL": fake.url("gemini"),

@@ -5,7 +5,6 @@ import os
 import re
 import shlex
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -14,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.answers import numbered_chat
+from tests.fakes.ports import free_ports
 from tests.fakes.provider import FakeProvider
 
 ROOT = Path(__file__).parents[2]
@@ -27,18 +27,6 @@ def blocks(language: str) -> list[str]:
 
 SEE, OWN_APP, COLLECTOR, ASK = blocks("sh")
 APP, FRAME = blocks("python")
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that are free now."""
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()
 
 
 class Machine:
@@ -131,7 +119,6 @@ def test_the_five_lines_for_an_own_app(machine: Machine, provider: Mapping[str, 
         MICRODOLLAR_HTTP=f"127.0.0.1:{http_port}",
         OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{http_port}",
     )
-    assert "(not" not in result.stderr
     assert re.search(r"^acme +gpt-6-luna +1 +1,000 +50 ", result.stdout, re.MULTILINE)
 
 

@@ -78,10 +78,10 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, list[
             stdin="\n".join(map(json.dumps, lines)),
         )
         assert (app.returncode, app.stdout, app.stderr) == (0, "", "")
-        with connect(db) as connection:
-            rows = connection.sql("SELECT * FROM ledger ORDER BY calls DESC").to_pylist(
-                maps_as_pydicts="strict"
-            )
+        connection = connect(db)
+        rows = connection.sql("SELECT * FROM ledger ORDER BY calls DESC").to_pylist(
+            maps_as_pydicts="strict"
+        )
     found: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
         found[row["customer_id"]].append(row)

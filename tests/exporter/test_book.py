@@ -118,6 +118,12 @@ def test_a_fault_in_pricing_books_the_call_without_a_cost(
     assert "booked without a cost" in caplog.text
 
 
+def test_a_price_of_counts_that_were_put_right_is_a_fallback() -> None:
+    """The rate is exact, and what it was applied to is not."""
+    (entry,) = booked(gen_ai__usage__input_tokens=99)
+    assert (entry.cost, entry.price_status) == (Decimal("1.234567"), "fallback")
+
+
 @pytest.mark.parametrize(
     ("picodollars", "cost"),
     [

@@ -72,9 +72,32 @@ def test_parts_that_exceed_the_whole_are_put_right_and_said() -> None:
     )
     assert (row.usage.input_uncached, row.usage.cache_write) == (0, 0)
     assert row.notes == (
-        "cache and tool input exceed the input by 2 tokens",
+        "cache and tool input exceed the input by 4 tokens",
         "5 m and 1 h cache writes exceed all writes by 2 tokens",
     )
+
+
+def test_writes_of_known_lifetime_are_taken_out_even_where_all_writes_are_not_reported() -> None:
+    """Else they would be counted, and charged, twice."""
+    found = usage(
+        gen_ai__usage__input_tokens=5000, microdollar__usage__cache_write_5m__input_tokens=1200
+    )
+    assert found == Usage(input_uncached=3800, cache_write_5m=1200)
+
+
+def test_what_could_not_be_read_is_noted() -> None:
+    """A count of the wrong type is not the same as none."""
+    (row,) = rows(gen_ai__usage__cache_read__input_tokens="900", gen_ai__usage__output_tokens=-5)
+    assert row.usage == Usage(input_uncached=1000)
+    assert row.notes == (
+        "not read: gen_ai.usage.cache_read.input_tokens,gen_ai.usage.output_tokens",
+    )
+
+
+def test_a_usage_source_that_is_none_of_ours_counts_as_missing() -> None:
+    """And is noted."""
+    (row,) = rows(microdollar__usage__source="banana")
+    assert (row.source, row.notes) == ("missing", ("the usage source is not said",))
 
 
 def test_a_further_model_gets_a_row_of_its_own_that_counts_no_call() -> None:

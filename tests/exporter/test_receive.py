@@ -4,7 +4,6 @@
 import asyncio
 import gzip
 import http.client
-import json
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -23,7 +22,7 @@ from microdollar_exporter.receive.ingest import Ingest, RefusedExport
 from microdollar_exporter.receive.status import refusal
 from microdollar_exporter.store import Writer
 from tests.fakes.exporter import Exporter
-from tests.fakes.otlp import call, request, span
+from tests.fakes.otlp import call, key_values, request, span
 
 PROTOBUF = {"content-type": "application/x-protobuf"}
 
@@ -43,10 +42,8 @@ def post(
 
 def ledger_calls(exporter: Exporter) -> int:
     """How many calls are booked."""
-    with connect(exporter.db) as connection:
-        [row] = connection.sql(
-            "SELECT coalesce(sum(calls), 0)::BIGINT AS n FROM ledger"
-        ).to_pylist()
+    connection = connect(exporter.db)
+    [row] = connection.sql("SELECT coalesce(sum(calls), 0)::BIGINT AS n FROM ledger").to_pylist()
     return int(row["n"])
 
 
@@ -111,8 +108,8 @@ def test_genai_spans_of_others_are_kept_as_evidence_and_not_booked(exporter: Exp
     """They may describe a call that is booked already."""
     exporter.export(request(call(), scope="opentelemetry.instrumentation.openai_v2"))
     assert ledger_calls(exporter) == 0
-    with connect(exporter.db) as connection:
-        assert connection.sql("SELECT rule FROM spans").to_pylist() == [{"rule": "gen_ai/1"}]
+    connection = connect(exporter.db)
+    assert connection.sql("SELECT rule FROM spans").to_pylist() == [{"rule": "gen_ai/1"}]
 
 
 def test_a_malformed_request_is_invalid_argument(exporter: Exporter) -> None:
@@ -135,10 +132,28 @@ def test_an_http_request_in_another_form_is_refused(exporter: Exporter) -> None:
         ({"content-type": "text/plain"}, b"", 415),
         ({**PROTOBUF, "content-encoding": "br"}, b"", 415),
         ({**PROTOBUF, "content-encoding": "gzip"}, b"not gzip", 400),
+        ({**PROTOBUF, "content-encoding": "gzip"}, b"", 400),
+        ({**PROTOBUF, "content-encoding": "gzip"}, gzip.compress(b"x" * 999)[:-9], 400),
         ({**PROTOBUF, "content-encoding": "gzip"}, gzip.compress(bytes(65 << 20)), 413),
     ]
     for headers, body, status in refused:
         assert post(exporter, "/v1/traces", body, headers)[0] == status
+    assert exporter.status()["requests_refused"] == len(refused)
+
+
+def test_gzip_of_several_members_is_read_to_its_end(exporter: Exporter) -> None:
+    """An acknowledgement for the first half would lose the second."""
+    parts = [gzip.compress(request(call()).SerializeToString()) for _ in range(2)]
+    headers = {**PROTOBUF, "content-encoding": "gzip"}
+    assert post(exporter, "/v1/traces", b"".join(parts), headers)[0] == 200
+    assert ledger_calls(exporter) == 2
+
+
+def test_a_request_that_is_too_large_is_refused_by_a_code_of_ours(exporter: Exporter) -> None:
+    """GRPC's own would promise that sending it again could help."""
+    with pytest.raises(grpc.RpcError) as caught:
+        exporter.export(request(call(gen_ai__input__messages="x" * (65 << 20))))
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
 
 
 def test_a_request_beyond_the_default_size_of_grpc_is_taken(exporter: Exporter) -> None:
@@ -163,8 +178,8 @@ def test_sigterm_writes_what_was_taken_and_leaves_an_ordinary_file(exporter: Exp
     assert exporter.terminate() == 0
     assert not Card.path(exporter.db).exists()
     assert not exporter.db.with_name(exporter.db.name + ".wal").exists()
-    with connect(exporter.db) as connection:
-        assert connection.sql("SELECT count(*) AS n FROM spans").to_pylist() == [{"n": 1}]
+    connection = connect(exporter.db)
+    assert connection.sql("SELECT count(*) AS n FROM spans").to_pylist() == [{"n": 1}]
 
 
 def test_an_address_in_use_is_said_with_the_option_that_changes_it(
@@ -184,22 +199,39 @@ def test_counters_say_what_became_of_every_span(exporter: Exporter) -> None:
     sent = request(call(), call(span_id=b""), span({"a": "b"}), call(customer="x" * 300))
     exporter.export(sent)
     exporter.export(sent)
-    card = Card.read(exporter.db)
-    assert card is not None
-    connection = http.client.HTTPConnection("127.0.0.1", exporter.http_port, timeout=30)
-    connection.request("GET", "/v1/status", headers={"authorization": f"Bearer {card.token}"})
-    counters = json.loads(connection.getresponse().read())
-    connection.close()
+    counters = exporter.status()
     assert counters == {
         "requests": 2,
+        "requests_refused": 0,
         "spans_evidence": 4,
         "spans_ignored": 2,
         "spans_refused": 2,
         "values_dropped": 2,
         "spans_stored": 2,
         "spans_duplicate": 2,
+        "queries_running": 0,
     }
     assert "values of microdollar.customer.id are dropped" in exporter.log
+
+
+def test_content_in_any_field_of_a_request_stays_out_of_files_and_log(exporter: Exporter) -> None:
+    """Whatever a Collector in front has let through."""
+    canary = "canary-93b1"
+    sent = call(gen_ai__input__messages=canary, canary=canary, microdollar__call__sequence=canary)
+    sent.name = sent.trace_state = sent.status.message = canary
+    sent.events.add(name=canary, attributes=key_values({"exception.message": canary}))
+    sent.links.add(trace_id=b"0" * 16, span_id=b"1" * 8, attributes=key_values({canary: canary}))
+    made = request(sent, resource={"process.command_args": canary})
+    made.resource_spans[0].schema_url = canary
+    made.resource_spans[0].scope_spans[0].schema_url = canary
+    made.resource_spans[0].scope_spans[0].scope.attributes.extend(key_values({canary: canary}))
+    exporter.export(made)
+    assert ledger_calls(exporter) == 1
+    rows = [connect(exporter.db).sql(f"SELECT * FROM {t}").to_pylist() for t in ("spans", "ledger")]
+    exporter.kill()
+    files = [path.read_bytes() for path in exporter.db.parent.iterdir()]
+    assert len(files) >= 2
+    assert canary not in repr(rows) + repr(files) + exporter.log
 
 
 def test_the_error_law() -> None:
@@ -223,7 +255,7 @@ class _Failing(Writer):
     def __init__(self, error: Exception) -> None:
         self._error = error
 
-    def submit(self, evidence: Sequence[Evidence]) -> Future[None]:
+    def submit(self, evidence: Sequence[Evidence]) -> Future[int]:
         raise self._error
 
 

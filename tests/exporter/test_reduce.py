@@ -9,8 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from microdollar_exporter.book import book
 from microdollar_exporter.evidence import RESOURCE_CUSTOMER_ID
+from microdollar_exporter.price import Price
 from microdollar_exporter.reduce import ALLOWED, ALLOWED_PREFIXES, reduce
+from microdollar_exporter.store.batches import ledger_batch, spans_batch
 from microdollar_semconv import attributes as md
 from microdollar_semconv import gen_ai as ga
 from tests.fakes.otlp import STARTED_AT, Value, call, key_values, request, span
@@ -116,6 +119,8 @@ def test_genai_spans_of_other_emitters_are_kept_under_their_own_rule() -> None:
         (md.CUSTOMER_ID, "Åsa & Søn ☕", True),
         (ga.USAGE_OUTPUT_TOKENS, 2**53, True),
         (ga.USAGE_OUTPUT_TOKENS, 2**53 + 1, False),
+        (ga.USAGE_OUTPUT_TOKENS, 0, True),
+        (ga.USAGE_OUTPUT_TOKENS, -1, False),
         (ga.USAGE_OUTPUT_TOKENS, 7.0, True),
         (ga.USAGE_OUTPUT_TOKENS, 7.5, False),
         (ga.USAGE_OUTPUT_TOKENS, float("nan"), False),
@@ -151,17 +156,54 @@ def test_a_customer_of_the_whole_process_is_kept_apart_from_the_calls_own() -> N
 
 def test_further_models_are_rebuilt_from_the_members_that_are_defined() -> None:
     """JSON in an attribute is a place to hide content."""
-    rows = [{"model": "gpt-image-2", "output": 9, "prompt": CANARY, "cache_read": -1, CANARY: 1}]
+    rows = [{"model": "gpt-image-2", "output": 9, "prompt": CANARY, CANARY: 1}]
     (evidence,) = reduce(request(call(microdollar__usage__additional=json.dumps(rows)))).evidence
     assert evidence.attributes[md.USAGE_ADDITIONAL] == '[{"model":"gpt-image-2","output":9}]'
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[1]", "[", "[" * 10_000, "x" * 20_000])
-def test_further_models_in_another_form_are_dropped_and_counted(text: str) -> None:
-    """The span itself is kept."""
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "{}", "[]", "[1]", "[", "[" * 10_000, "x" * 20_000),
+        '[{"output":5}]',
+        '[{"model":"m"}]',
+        '[{"model":"m","output":-5}]',
+        '[{"model":"m","output":true}]',
+        '[{"model":"m","output":1},{"model":"m","output":9007199254740993}]',
+        '[{"model":"\\ud800","output":5}]',
+        json.dumps([{"model": "m", "output": 1}] * 17),
+    ],
+)
+def test_further_models_in_another_form_are_dropped_whole_and_counted(text: str) -> None:
+    """The span itself is kept; half of the rows would be half of the money."""
     reduced = reduce(request(call(microdollar__usage__additional=text)))
     assert md.USAGE_ADDITIONAL not in reduced.evidence[0].attributes
     assert reduced.values_dropped == {md.USAGE_ADDITIONAL: 1}
+
+
+TEXT = st.text(max_size=300)
+VALUE = TEXT | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats() | st.lists(TEXT)
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([*ALLOWED, *(prefix + "x" for prefix in ALLOWED_PREFIXES)]) | TEXT, VALUE
+    ),
+    st.recursive(TEXT | st.integers() | st.none(), st.lists),
+)
+def test_whatever_a_span_says_can_be_booked_and_stored(
+    attributes: dict[str, Value], further: object
+) -> None:
+    """A batch that cannot be written would be sent again for ever, with its neighbours."""
+    extra: dict[str, Value] = {
+        ga.OPERATION_NAME: "chat",
+        md.USAGE_ADDITIONAL: json.dumps([{"model": further, "output": further}]),
+    }
+    evidence = reduce(request(span({**extra, **attributes}))).evidence
+    entries = book(evidence, lambda _: Price(1, "priced", "r", None))
+    assert spans_batch(evidence).num_rows == len(evidence)
+    if entries:
+        assert ledger_batch(entries).num_rows == len(entries)
 
 
 @given(st.binary(max_size=400), st.binary(max_size=40))

@@ -17,7 +17,7 @@ from microdollar_exporter.book import book
 from microdollar_exporter.entry import Entry
 from microdollar_exporter.errors import Busy, StoreError, StoreLocked, StoreUnavailable
 from microdollar_exporter.evidence import Evidence
-from microdollar_exporter.price import Price
+from microdollar_exporter.price import Book, Price
 from microdollar_exporter.price.importer import import_genai_prices
 from microdollar_exporter.reduce import reduce
 from microdollar_exporter.store import Store, Writer, writer
@@ -281,9 +281,9 @@ def test_a_full_queue_tells_the_sender_to_come_back(
     writing.close()
 
 
-def test_a_failing_commit_fails_its_requests_and_no_later_ones(store: Store) -> None:
+def test_a_failing_disk_fails_its_requests_and_no_later_ones(store: Store) -> None:
     """The senders still have the data."""
-    faults = [RuntimeError("disk")]
+    faults = [duckdb.IOException("disk full")]
 
     def sometimes(batch: Sequence[Evidence]) -> list[Entry]:
         if faults:
@@ -292,8 +292,93 @@ def test_a_failing_commit_fails_its_requests_and_no_later_ones(store: Store) -> 
 
     writing = Writer(store, sometimes)
     batch = evidence(2)
-    with pytest.raises(RuntimeError, match="disk"):
+    with pytest.raises(StoreUnavailable, match="disk full"):
         writing.submit(batch).result(30)
-    writing.submit(batch).result(30)
+    assert not writing.healthy
+    assert writing.submit(batch).result(30) == 0
+    assert writing.healthy
     assert one(store, "SELECT count(*) FROM spans") == (2,)
     writing.close()
+
+
+def test_a_span_that_cannot_be_stored_costs_no_other(store: Store) -> None:
+    """It is refused for itself, though it shares its commit with many."""
+    gate, started = threading.Event(), threading.Event()
+    batches = [evidence(3), evidence(3), evidence(3)]
+    poison = batches[1][1].span_id
+
+    def choke(batch: Sequence[Evidence]) -> list[Entry]:
+        started.set()
+        gate.wait(30)
+        if any(item.span_id == poison for item in batch):
+            raise UnicodeError
+        return entries(batch)
+
+    writing = Writer(store, choke)
+    first = writing.submit(evidence())
+    assert started.wait(30)
+    futures = [writing.submit(batch) for batch in batches]
+    gate.set()
+    assert first.result(30) == 0
+    assert [future.result(30) for future in futures] == [0, 1, 0]
+    assert one(store, "SELECT count(*), sum(calls) FROM ledger") == (9, 9)
+    writing.close()
+
+
+def test_when_duckdb_gives_up_nobody_is_left_waiting(store: Store) -> None:
+    """What waits is sent again, and the process learns that it has to start again."""
+    gate, started, gone = threading.Event(), threading.Event(), threading.Event()
+
+    def fatal(_: Sequence[Evidence]) -> list[Entry]:
+        started.set()
+        gate.wait(30)
+        raise duckdb.FatalException("database has been invalidated")
+
+    writing = Writer(store, fatal, on_fatal=gone.set)
+    futures = [writing.submit(evidence())]
+    assert started.wait(30)
+    futures.append(writing.submit(evidence()))
+    gate.set()
+    for future in futures:
+        with pytest.raises(StoreUnavailable):
+            future.result(30)
+    assert gone.wait(30)
+    with pytest.raises(StoreUnavailable):
+        writing.submit(evidence())
+    writing.close()
+
+
+def test_the_price_book_in_force_is_known_for_every_moment(store: Store) -> None:
+    """An older one may come back."""
+    first = import_genai_prices()
+    second = Book(providers=[], rows=[], source="test", source_version="2")
+    for prices in (first, first, second, first):
+        store.record_book(prices)
+    found = store.cursor().execute("SELECT book_id FROM price_book_in_force").fetchall()
+    assert found == [(first.id,), (second.id,), (first.id,)]
+
+
+def test_a_file_of_something_else_is_refused_and_left_as_it_is(path: Path) -> None:
+    """It is somebody's."""
+    with duckdb.connect(str(path)) as con:
+        con.execute("CREATE TABLE ledger (a INTEGER)")
+    with pytest.raises(StoreError, match="something else"):
+        Store(path)
+    with duckdb.connect(str(path)) as con:
+        assert con.execute("SHOW TABLES").fetchall() == [("ledger",)]
+
+
+def test_a_folder_that_is_not_there_is_said(tmp_path: Path) -> None:
+    """Before DuckDB says it in other words."""
+    with pytest.raises(StoreError, match=r"there is no folder .*none: create it"):
+        Store(tmp_path / "none" / "meter.duckdb")
+
+
+def test_a_store_waits_for_the_process_before_it(path: Path) -> None:
+    """An exporter that is started again at once meets its predecessor closing the file."""
+    hold = "import duckdb, sys, time; c = duckdb.connect(sys.argv[1]); print(); time.sleep(1)"
+    command = [sys.executable, "-u", "-c", hold, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        Store(path, patience=30).close()

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A real exporter process, as `microdollar serve` starts it."""
 
+import http.client
+import json
 import os
 import re
 import signal
@@ -15,6 +17,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
+
+from microdollar_exporter.ask.connect import Card
 
 __all__ = ["Exporter"]
 
@@ -61,6 +65,19 @@ class Exporter:
                 response_deserializer=ExportTraceServiceResponse.FromString,
             )
             return cast(ExportTraceServiceResponse, export(request, timeout=30))
+
+    def status(self) -> dict[str, int]:
+        """What became of the spans it was sent, by its own count."""
+        card = Card.read(self.db)
+        assert card is not None
+        connection = http.client.HTTPConnection(card.host, card.port, timeout=30)
+        try:
+            headers = {"authorization": f"Bearer {card.token}"}
+            connection.request("GET", "/v1/status", headers=headers)
+            found: dict[str, int] = json.loads(connection.getresponse().read())
+        finally:
+            connection.close()
+        return found
 
     def kill(self) -> None:
         """SIGKILL: nothing is tidied up."""

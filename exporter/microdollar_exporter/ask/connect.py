@@ -2,27 +2,38 @@
 """Reach a ledger from any process: through the exporter that serves it, else in its file.
 
 DuckDB lets no second process open a file that is being written. A running exporter therefore
-leaves an address card beside the file (`meter.duckdb.server`, readable by its owner only), and
-answers queries over HTTP as an Arrow stream.
+leaves an address card beside the file (`meter.duckdb.server`, with the file's own permissions: who
+may read the ledger may ask), and answers queries over HTTP as an Arrow stream.
 """
 
+import http
 import http.client
 import json
+import stat
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import duckdb
 import pyarrow as pa
 
 from microdollar_exporter.ask.readonly import check_select
-from microdollar_exporter.errors import QueryFailed, QueryRefused, StoreError, UsageError
-from microdollar_exporter.store.store import open_file
+from microdollar_exporter.errors import (
+    QueryFailed,
+    QueryRefused,
+    StoreError,
+    StoreLocked,
+    UsageError,
+)
+from microdollar_exporter.store.file import open_file
 
 __all__ = ["Card", "Connection", "connect"]
 
 _CONNECT_SECONDS = 5.0
+_PATIENCE_SECONDS = 5.0
+_TURN_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,32 +50,49 @@ class Card:
         return db.with_name(db.name + ".server")
 
     def write(self, db: Path) -> None:
-        """Leave the card beside the file, readable by its owner only."""
+        """Leave the card beside the file.
+
+        Raises:
+            StoreError: it cannot be written there.
+        """
         path = self.path(db)
-        path.unlink(missing_ok=True)
-        path.touch(mode=0o600)
-        path.write_text(json.dumps(asdict(self)), "utf-8")
+        try:
+            path.unlink(missing_ok=True)
+            path.touch(mode=0o600)
+            path.write_text(json.dumps(asdict(self)), "utf-8")
+            path.chmod(stat.S_IMODE(db.stat().st_mode))
+        except OSError as error:
+            raise StoreError(
+                f"cannot write {path}, where queries find the exporter: {error}"
+            ) from error
 
     @classmethod
     def read(cls, db: Path) -> Self | None:
-        """The card of a ledger file, or None when no exporter serves it."""
+        """The card of a ledger file, or None when no exporter serves it.
+
+        Raises:
+            StoreError: this user may not read it.
+        """
+        path = cls.path(db)
         try:
-            return cls(**json.loads(cls.path(db).read_text("utf-8")))
+            return cls(**json.loads(path.read_text("utf-8")))
+        except PermissionError as error:
+            raise StoreError(
+                f"an exporter serves this ledger, and this user may not read {path}, which says "
+                "how to ask it: it has the permissions that the ledger had at the start"
+            ) from error
         except (FileNotFoundError, ValueError, TypeError):
             return None
 
 
-class _Source(Protocol):
-    def query(self, sql: str, parameters: Sequence[Any]) -> pa.Table: ...
-
-    def close(self) -> None: ...
-
-
 class Connection:
-    """A read-only view of a ledger. Use it as a context manager, or call `close`."""
+    """A read-only view of a ledger.
 
-    def __init__(self, source: _Source) -> None:
-        self._source = source
+    Nothing is held open between queries: an exporter may start, stop and start again meanwhile.
+    """
+
+    def __init__(self, db: Path) -> None:
+        self._db = db
 
     def sql(self, query: str, parameters: Sequence[Any] = ()) -> pa.Table:
         """Answer one SELECT as an Arrow table; call `.to_pandas()` on it for a DataFrame.
@@ -75,18 +103,23 @@ class Connection:
         Raises:
             QueryRefused: it is not one plain SELECT.
             QueryFailed: DuckDB could not answer it.
+            StoreError: the ledger cannot be reached; the message says why.
         """
-        return self._source.query(query, parameters)
-
-    def close(self) -> None:
-        """Let the file or the exporter go."""
-        self._source.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while True:
+            card = Card.read(self._db)
+            if card is not None:
+                try:
+                    return _ask_exporter(card, query, parameters)
+                except _NotServed:
+                    pass
+            try:
+                return _ask_file(self._db, query, parameters)
+            except StoreLocked:
+                # An exporter that is starting has the file and no card yet.
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_TURN_SECONDS)
 
 
 def connect(db: str | Path = "meter.duckdb") -> Connection:
@@ -94,80 +127,57 @@ def connect(db: str | Path = "meter.duckdb") -> Connection:
 
     Raises:
         UsageError: there is no such file.
-        StoreLocked: a process other than an exporter holds the file.
-        StoreError: the file is not a ledger.
     """
-    path = Path(db)
-    card = Card.read(path)
-    if card is not None:
-        served = _Served(card)
-        if served.answers():
-            return Connection(served)
+    path = Path(db).resolve()
     if not path.exists():
-        raise UsageError(f"there is no ledger {path}: name one with --db, or start one with serve")
-    return Connection(_File(path))
+        raise UsageError(f"there is no ledger {db}: name one with --db, or start one with serve")
+    return Connection(path)
 
 
-class _File:
-    """The file itself, when nothing serves it."""
-
-    def __init__(self, path: Path) -> None:
-        self._con = open_file(path, read_only=True)
-        tables = {name for (name,) in self._con.execute("SHOW TABLES").fetchall()}
-        if "ledger" not in tables:
-            self._con.close()
-            raise StoreError(f"{path} is a DuckDB file without a ledger: name another with --db")
-
-    def query(self, sql: str, parameters: Sequence[Any]) -> pa.Table:
-        check_select(self._con, sql)
-        try:
-            return self._con.sql(sql, params=list(parameters)).to_arrow_table()
-        except duckdb.Error as error:
-            raise QueryFailed(str(error)) from error
-
-    def close(self) -> None:
-        self._con.close()
+class _NotServed(Exception):
+    """The card's exporter is not there; a card outlives an exporter that was killed."""
 
 
-class _Served:
-    """The exporter that is writing the file."""
-
-    def __init__(self, card: Card) -> None:
-        self._card = card
-
-    def answers(self) -> bool:
-        """Whether the exporter is there; a card outlives an exporter that was killed."""
-        connection = http.client.HTTPConnection(
-            self._card.host, self._card.port, timeout=_CONNECT_SECONDS
+def _ask_exporter(card: Card, sql: str, parameters: Sequence[Any]) -> pa.Table:
+    connection = http.client.HTTPConnection(card.host, card.port, timeout=_CONNECT_SECONDS)
+    try:
+        connection.connect()
+        connection.sock.settimeout(None)
+        connection.request(
+            "POST",
+            "/v1/sql",
+            json.dumps({"sql": sql, "parameters": list(parameters)}),
+            {"authorization": f"Bearer {card.token}", "content-type": "application/json"},
         )
-        try:
-            connection.request("GET", "/v1/status", headers=self._headers())
-            return connection.getresponse().status == http.HTTPStatus.OK
-        except OSError:
-            return False
-        finally:
-            connection.close()
+        response = connection.getresponse()
+    except (OSError, http.client.HTTPException) as error:
+        connection.close()
+        raise _NotServed from error
+    try:
+        if response.status == http.HTTPStatus.OK:
+            with pa.ipc.open_stream(response) as reader:
+                return reader.read_all()
+        if response.status == http.HTTPStatus.UNAUTHORIZED:
+            raise _NotServed
+        message = json.loads(response.read())["error"]
+    except (OSError, ValueError, KeyError, http.client.HTTPException, pa.ArrowException) as error:
+        raise QueryFailed(f"the exporter broke off its answer: {error}") from error
+    finally:
+        connection.close()
+    if response.status == http.HTTPStatus.FORBIDDEN:
+        raise QueryRefused(message)
+    raise QueryFailed(message)
 
-    def query(self, sql: str, parameters: Sequence[Any]) -> pa.Table:
-        connection = http.client.HTTPConnection(self._card.host, self._card.port)
-        try:
-            body = json.dumps({"sql": sql, "parameters": list(parameters)})
-            connection.request("POST", "/v1/sql", body, self._headers())
-            response = connection.getresponse()
-            if response.status == http.HTTPStatus.OK:
-                with pa.ipc.open_stream(response) as reader:
-                    return reader.read_all()
-            message = json.loads(response.read())["error"]
-            if response.status == http.HTTPStatus.FORBIDDEN:
-                raise QueryRefused(message)
-            raise QueryFailed(message)
-        except (OSError, http.client.HTTPException, pa.ArrowException) as error:
-            raise QueryFailed(f"the exporter broke off its answer: {error}") from error
-        finally:
-            connection.close()
 
-    def close(self) -> None:
-        """Nothing is held open between queries."""
-
-    def _headers(self) -> dict[str, str]:
-        return {"authorization": f"Bearer {self._card.token}", "content-type": "application/json"}
+def _ask_file(db: Path, sql: str, parameters: Sequence[Any]) -> pa.Table:
+    con = open_file(db, read_only=True)
+    try:
+        tables = {name for (name,) in con.execute("SHOW TABLES").fetchall()}
+        if "schema_version" not in tables:
+            raise StoreError(f"{db} is a DuckDB file without a ledger: name another with --db")
+        check_select(con, sql)
+        return con.sql(sql, params=list(parameters)).to_arrow_table()
+    except duckdb.Error as error:
+        raise QueryFailed(str(error)) from error
+    finally:
+        con.close()

@@ -12,6 +12,7 @@ import pyarrow as pa
 from tabulate import tabulate
 
 from microdollar_exporter.ask.report import Report
+from microdollar_exporter.errors import UsageError
 from microdollar_exporter.usage import BUCKETS, PARTS
 
 __all__ = ["FORMATS", "render", "render_rows"]
@@ -27,13 +28,14 @@ def render(report: Report, form: str) -> str:
     """
     records = _records(report.rows)
     if form == "csv":
-        return _csv(list(report.rows.columns), records)
+        return _csv(list(report.rows.columns), [list(record.values()) for record in records])
     if form == "json":
         document = {
             "by": list(report.by),
             "rows": records,
             "total": report.total,
             "unassigned_calls": report.unassigned_calls,
+            "absent_calls": report.absent,
             "unbooked_spans": report.unbooked,
             "honesty": report.honesty,
         }
@@ -43,13 +45,17 @@ def render(report: Report, form: str) -> str:
 
 def render_rows(table: pa.Table, form: str) -> str:
     """The answer of a query as text, ending with a line break."""
-    records = table.to_pylist(maps_as_pydicts="strict")
-    if form == "csv":
-        return _csv(table.column_names, records)
+    names = table.column_names
+    columns = [column.to_pylist(maps_as_pydicts="strict") for column in table.columns]
+    rows = [list(row) for row in zip(*columns, strict=True)]
     if form == "json":
-        return _dumps(records, 2) + "\n"
-    body = [[_plain(value) for value in record.values()] for record in records]
-    return tabulate(body, table.column_names, "simple", disable_numparse=True) + "\n"
+        if len(set(names)) < len(names):
+            raise UsageError("two columns have one name, which JSON cannot hold: name them with AS")
+        return _dumps([dict(zip(names, row, strict=True)) for row in rows], 2) + "\n"
+    if form == "csv":
+        return _csv(names, rows)
+    body = [[_plain(value) for value in row] for row in rows]
+    return tabulate(body, names, "simple", disable_numparse=True) + "\n"
 
 
 def _report_table(report: Report, records: list[dict[str, Any]]) -> str:
@@ -57,23 +63,55 @@ def _report_table(report: Report, records: list[dict[str, Any]]) -> str:
         return "No calls.\n"
     # A column in which no row has anything would only push the others off the screen.
     shown = [name for name in (*BUCKETS, *PARTS) if any(record[name] for record in records)]
-    measures = ["calls", *shown, "cost", "cost_usd"]
-    body = [
-        [_plain(record[name]) for name in report.by] + [_grouped(record[name]) for name in measures]
-        for record in records
-    ]
-    label = ["TOTAL", *[""] * (len(report.by) - 1)]
-    body.append(label + [_grouped(report.total[name]) for name in measures])
-    headers = [*report.by, "calls", *shown, "cost (µ$)", "cost ($)"]
+    doubts = [name for name in _DOUBTS if report.total[name]]
+    measures = ["calls", *shown, "cost", "cost_usd", *doubts]
+    lines = [*records, dict.fromkeys(report.by, "") | report.total]
+    body = [[_plain(line[name]) for name in report.by] for line in lines]
+    body[-1][0] = "TOTAL"
+    for name in measures:
+        for cells, text in zip(body, _aligned([line[name] for line in lines]), strict=True):
+            cells.append(text)
+    headers = [*report.by, *(_HEADERS.get(name, name) for name in measures)]
     align = ["left"] * len(report.by) + ["right"] * len(measures)
     return tabulate(body, headers, "simple", disable_numparse=True, colalign=align) + "\n"
 
 
-def _csv(columns: list[str], records: list[dict[str, Any]]) -> str:
+_DOUBTS = ("unpriced", "missing", "estimated", "partial", "fallback")
+"""What a reader of one row's cost has to know."""
+
+_HEADERS = {
+    "input_uncached": "input\nuncached",
+    "cache_read": "cache\nread",
+    "cache_write_5m": "cache\nwrite 5m",
+    "cache_write_1h": "cache\nwrite 1h",
+    "cache_write": "cache\nwrite",
+    "input_tool": "input\ntool",
+    "reasoning": "of it\nreasoning",
+    "audio_in": "of it\naudio in",
+    "audio_out": "of it\naudio out",
+    "image_in": "of it\nimage in",
+    "image_out": "of it\nimage out",
+    "cost": "cost\nµ$",
+    "cost_usd": "cost\n$",
+}
+
+
+def _aligned(values: list[int | Decimal | None]) -> list[str]:
+    """A column of figures: thousands set apart, and no more decimals than one of them needs."""
+    fractions = [f"{v:f}".partition(".")[2].rstrip("0") for v in values if isinstance(v, Decimal)]
+    decimals = max(map(len, fractions), default=0)
+    # An integer goes without a precision, which would make a float of it.
+    return [
+        "" if v is None else f"{v:,.{decimals}f}" if isinstance(v, Decimal) else f"{v:,}"
+        for v in values
+    ]
+
+
+def _csv(names: list[str], rows: list[list[Any]]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([_plain(record[name]) for name in columns] for record in records)
+    writer.writerow(names)
+    writer.writerows([_plain(value) for value in row] for row in rows)
     return out.getvalue()
 
 
@@ -95,10 +133,3 @@ def _plain(value: Any) -> str:
 def _dumps(value: Any, indent: int | None = None) -> str:
     """JSON with money and times as text: a JSON number is a float to most readers."""
     return json.dumps(value, indent=indent, default=_plain)
-
-
-def _grouped(value: Any) -> str:
-    """A figure with its thousands set apart, for people."""
-    if value is None:
-        return ""
-    return f"{value:,f}" if isinstance(value, Decimal) else f"{value:,}"

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Who consumed what, and what it cost: sums over the ledger, with what is not in them."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pandas as pd
 
@@ -37,12 +39,14 @@ _SUMS = ("calls", *BUCKETS, *PARTS)
 _SIGN = "CASE kind WHEN 'reversal' THEN -1 ELSE 1 END"
 _TOKENS = " + ".join(f"coalesce({bucket}, 0)" for bucket in BUCKETS)
 _HONESTY = {
+    "entries": f"sum({_SIGN})",
     "unpriced": f"sum({_SIGN}) FILTER (cost IS NULL AND usage_source <> 'missing')",
     "unpriced_tokens": f"sum({_TOKENS}) FILTER (cost IS NULL)",
     "missing": f"sum({_SIGN}) FILTER (usage_source = 'missing')",
     "estimated": f"sum({_SIGN}) FILTER (usage_source = 'estimated')",
     "partial": f"sum({_SIGN}) FILTER (price_status = 'partial')",
     "fallback": f"sum({_SIGN}) FILTER (price_status = 'fallback')",
+    "refused": f"sum({_SIGN}) FILTER (usage_source = 'none')",
 }
 _MEASURES = (
     "coalesce(sum(calls), 0)::BIGINT AS calls",
@@ -52,6 +56,19 @@ _MEASURES = (
     "coalesce(sum(calls) FILTER (customer_id IS NULL), 0)::BIGINT AS unassigned_calls",
 )
 
+# A process numbers its calls from 1, so what lies between two that arrived has not. Before the
+# first one of a period there may be others, which belong to the time before it.
+_ABSENT = """
+    SELECT coalesce(sum(last - first + 1 - arrived), 0)::BIGINT AS n
+    FROM (
+        SELECT max(call_sequence) AS last, count(DISTINCT call_sequence) AS arrived,
+               {first} AS first
+        FROM spans WHERE boot_id IS NOT NULL AND {period} GROUP BY boot_id
+    )"""
+_UNBOOKED = """
+    SELECT coalesce(scope, 'no scope') AS scope, count(*) AS n
+    FROM spans WHERE {period} AND rule NOT LIKE 'microdollar/%' GROUP BY ALL ORDER BY ALL"""
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -59,32 +76,48 @@ class Report:
 
     `rows` has the grouping columns, `calls`, every bucket and part in tokens, `cost` in
     microdollars and `cost_usd` in dollars (both `Decimal`, or None when nothing was priced), and
-    per row the counts of the honesty line. `unbooked` counts GenAI spans of other emitters that
-    are kept as evidence and are in no sum.
+    per row the counts of the honesty line. `absent` counts calls of the period that their process
+    numbered and that have not arrived. `unbooked` counts, by scope, GenAI spans of other emitters
+    that are kept as evidence and are in no sum. Neither is known of one customer alone.
     """
 
     by: tuple[str, ...]
     rows: pd.DataFrame
     total: dict[str, Any]
     unassigned_calls: int
-    unbooked: int
+    absent: int
+    unbooked: dict[str, int]
 
     @property
     def honesty(self) -> str:
         """One line that says what the figures leave out and where they are not exact."""
         total = self.total
-        parts = [
-            f"{total['unpriced']:,} unpriced ({total['unpriced_tokens']:,} tokens)",
-            f"{total['missing']:,} with usage missing",
-            f"{total['estimated']:,} estimated",
-            f"{total['partial']:,} priced in part",
-            f"{total['fallback']:,} priced by a fallback",
-            f"{self.unassigned_calls:,} unassigned",
-        ]
-        line = f"Of {total['calls']:,} calls: " + ", ".join(parts) + "."
+        found = {
+            f"unpriced ({total['unpriced_tokens']:,} tokens)": total["unpriced"],
+            "with usage missing": total["missing"],
+            "estimated": total["estimated"],
+            "priced in part": total["partial"],
+            "priced by a fallback": total["fallback"],
+            "refused or never sent (free)": total["refused"],
+            "unassigned": self.unassigned_calls,
+        }
+        parts = [f"{count:,} {what}" for what, count in found.items() if count]
+        nothing = "each priced from reported usage, and assigned"
+        calls = _plural(total["calls"], "call")
+        if total["entries"] != total["calls"]:
+            # A call has one entry for each model that worked in it.
+            calls += f" ({_plural(total['entries'], 'entry', 'entries')})"
+        lines = [f"Of {calls}: {', '.join(parts) or nothing}."]
+        if self.absent:
+            lines.append(f"{_plural(self.absent, 'further call')} not arrived, or still running.")
         if self.unbooked:
-            line += f" Besides, {self.unbooked:,} GenAI spans of other emitters are not booked."
-        return line
+            spans = _plural(sum(self.unbooked.values()), "span")
+            lines.append(f"Not booked: {spans} of other emitters ({', '.join(self.unbooked)}).")
+        return " ".join(lines)
+
+
+def _plural(count: int, one: str, many: str | None = None) -> str:
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def report(
@@ -93,7 +126,7 @@ def report(
     db: str | Path = "meter.duckdb",
     from_: str | date | None = None,
     to: str | date | None = None,
-    customer: str | None = None,
+    customer: str | int | UUID | None = None,
 ) -> pd.DataFrame:
     """Usage and cost per group, as a DataFrame.
 
@@ -111,8 +144,7 @@ def report(
     Raises:
         UsageError: an argument is not understood; the message says what is.
     """
-    with connect(db) as connection:
-        made = report_on(connection, by, from_=from_, to=to, customer=customer)
+    made = report_on(connect(db), by, from_=from_, to=to, customer=customer)
     frame = made.rows
     frame.attrs["honesty"] = made.honesty
     return frame
@@ -124,7 +156,7 @@ def report_on(
     *,
     from_: str | date | None = None,
     to: str | date | None = None,
-    customer: str | None = None,
+    customer: str | int | UUID | None = None,
 ) -> Report:
     """The same as `report`, over an open connection and with its total."""
     names = _names(by)
@@ -138,7 +170,7 @@ def report_on(
         condition += " AND customer_id IS NULL"
     elif customer is not None:
         condition += " AND customer_id = ?"
-        parameters.append(customer)
+        parameters.append(str(customer))
 
     columns = ", ".join(f"{sql} AS {key}" for sql, key in zip(dimensions, keys, strict=True))
     grouped = ", ".join(keys)
@@ -150,21 +182,29 @@ def report_on(
         ORDER BY grouping({grouped}), {ordered}"""
     found = connection.sql(query, parameters).to_pylist()
     total = found.pop()
-    others = f"SELECT count(*) AS n FROM spans WHERE {period} AND rule NOT LIKE 'microdollar/%'"
-    unbooked = connection.sql(others, instants).to_pylist()[0]["n"]
+    absent, unbooked = 0, {}
+    if customer is None:
+        absent = connection.sql(
+            _ABSENT.format(period=period, first="min(call_sequence)" if from_ else "1"), instants
+        ).to_pylist()[0]["n"]
+        unbooked = {
+            row["scope"]: row["n"]
+            for row in connection.sql(_UNBOOKED.format(period=period), instants).to_pylist()
+        }
     rows = [_row(row, names, keys) for row in found]
     value_columns = [*_SUMS, "cost", "cost_usd", *_HONESTY]
     frame = pd.DataFrame(rows, columns=[*names, *value_columns])
     counts = [*_SUMS, *_HONESTY]
     frame[counts] = frame[counts].astype("Int64")
     totals = _row(total, (), ())
-    return Report(names, frame, totals, total["unassigned_calls"], unbooked)
+    return Report(names, frame, totals, total["unassigned_calls"], absent, unbooked)
 
 
 def _names(by: str | Sequence[str]) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in by.split(",")) if isinstance(by, str) else tuple(by)
+    given = by.split(",") if isinstance(by, str) else by
+    names = tuple("feature" if n == "tag:feature" else n for n in map(str.strip, given))
     for name in names:
-        if name not in DIMENSIONS and name != "feature" and not name.startswith("tag:"):
+        if name not in DIMENSIONS and name != "feature" and not re.match("tag:.", name):
             known = ", ".join([*DIMENSIONS, "feature", "tag:NAME"])
             raise UsageError(f"cannot group by {name!r}: choose from {known}")
     if not names or len(set(names)) < len(names):
@@ -179,6 +219,8 @@ def _period(from_: str | date | None, to: str | date | None) -> tuple[str, list[
         if value is not None:
             condition += f" AND started_at {comparison} CAST(? AS TIMESTAMP)"
             instants.append(_instant(name, value))
+    if len(instants) == 2 and instants[0] >= instants[1]:
+        raise UsageError(f"to is {to}, which is not after {from_}, where the period begins")
     return condition, instants
 
 
@@ -191,14 +233,14 @@ def _instant(name: str, value: str | date) -> str:
             moment = datetime(value.year, value.month, value.day, tzinfo=UTC)
         else:
             moment = datetime.fromisoformat(value)
-    except ValueError as error:
+        if moment.tzinfo is not None:
+            moment = moment.astimezone(UTC).replace(tzinfo=None)
+    except (ValueError, OverflowError) as error:
         raise UsageError(
             f"{name} is {value!r}: write a day like 2026-11-01 or a UTC time like "
             "2026-11-01T12:00:00"
         ) from error
-    if moment.tzinfo is not None:
-        moment = moment.astimezone(UTC).replace(tzinfo=None)
-    return moment.isoformat(sep=" ")
+    return moment.isoformat(sep=" ", timespec="microseconds")
 
 
 def _row(found: dict[str, Any], names: Sequence[str], keys: Sequence[str]) -> dict[str, Any]:

@@ -81,7 +81,7 @@ def import_genai_prices(snapshot: DataSnapshot | None = None) -> Book:
     Starts of prices are midnight UTC of their date, as in the source. A price of 12 decimals or
     fewer is taken exactly; one of more is the residue of a float in the source's own data, and
     is rounded half-even to the 6 decimals that list prices have. How many were rounded, and
-    which price keys were not read, is logged.
+    which price keys were not read, is logged for debugging.
     """
     if snapshot is None:
         snapshot = DataSnapshot(providers=bundled, from_auto_update=False)
@@ -98,14 +98,15 @@ def import_genai_prices(snapshot: DataSnapshot | None = None) -> Book:
         ],
     )
     log.info(
-        "%s %s imported as book %s: %d providers, %d price rows; %d distinct float residues "
-        "rounded; "
-        "price keys not read: %s",
+        "prices of %s %s: %d price rows of %d providers, book %s",
         book.source,
         book.source_version,
-        book.id[:16],
-        len(book.providers),
         sum(1 for _ in book.rows),
+        len(book.providers),
+        book.id[:16],
+    )
+    log.debug(
+        "%d distinct float residues rounded; price keys not read: %s",
         len(reader.rounded),
         dict(sorted(reader.unread.items())) or "none",
     )

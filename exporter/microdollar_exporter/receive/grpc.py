@@ -5,12 +5,9 @@ import grpc.aio
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from microdollar_exporter.errors import UsageError
-from microdollar_exporter.receive.ingest import Ingest, RefusedExport
+from microdollar_exporter.receive.ingest import MAX_REQUEST_BYTES, Ingest, RefusedExport
 
 __all__ = ["start_grpc"]
-
-MAX_MESSAGE_BYTES = 64 * 1024 * 1024
-"""Above gRPC's default of 4 MiB: a sender drops what is refused for its size."""
 
 
 async def start_grpc(ingest: Ingest, address: str) -> tuple[grpc.aio.Server, int]:
@@ -33,7 +30,9 @@ async def start_grpc(ingest: Ingest, address: str) -> tuple[grpc.aio.Server, int
 
     server = grpc.aio.server(
         options=[
-            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+            # gRPC's own refusal is RESOURCE_EXHAUSTED without a RetryInfo: `ingest` gives a clear
+            # one up to twice its limit.
+            ("grpc.max_receive_message_length", 2 * MAX_REQUEST_BYTES),
             # Without this two exporters would share a port and split the data between them.
             ("grpc.so_reuseport", 0),
         ]
@@ -56,8 +55,7 @@ async def start_grpc(ingest: Ingest, address: str) -> tuple[grpc.aio.Server, int
         taken = server.add_insecure_port(address)
     except RuntimeError as error:
         raise UsageError(
-            f"cannot listen for OTLP/gRPC on {address} (is it in use?): choose another address "
-            "with --grpc HOST:PORT"
+            f"cannot listen on {address}: choose another address with --grpc HOST:PORT"
         ) from error
     await server.start()
     return server, taken

@@ -16,9 +16,22 @@ from microdollar_exporter.receive.status import Refusal, refusal
 from microdollar_exporter.reduce import Reduced, reduce
 from microdollar_exporter.store.writer import Writer
 
-__all__ = ["Ingest", "RefusedExport"]
+__all__ = ["MAX_REQUEST_BYTES", "Ingest", "RefusedExport"]
 
 log = logging.getLogger(__name__)
+
+_COUNTERS = (
+    "requests",
+    "requests_refused",
+    "spans_evidence",
+    "spans_ignored",
+    "spans_refused",
+    "values_dropped",
+)
+_MAX_LOGGED = 1000
+
+MAX_REQUEST_BYTES = 64 * 1024 * 1024
+"""Far above gRPC's default of 4 MiB: a sender drops what is refused for its size."""
 
 
 class RefusedExport(Exception):
@@ -38,8 +51,14 @@ class Ingest:
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
-        self._reasons_logged: set[str] = set()
-        self.counters: Counter[str] = Counter()
+        self._logged: set[tuple[str, str]] = set()
+        self.counters: Counter[str] = Counter(dict.fromkeys(_COUNTERS, 0))
+
+    def refuse(self, reason: str) -> None:
+        """Count a request that a door does not let in, and log each reason once."""
+        self.counters["requests"] += 1
+        self.counters["requests_refused"] += 1
+        self._log_once("refused", reason, logging.WARNING, f"a request is refused: {reason}")
 
     async def export(self, body: bytes) -> ExportTraceServiceResponse:
         """Store the GenAI spans of a request; returns once they are durable.
@@ -59,6 +78,8 @@ class Ingest:
             raise RefusedExport(refusal(error)) from error
 
     async def _export(self, body: bytes) -> ExportTraceServiceResponse:
+        if len(body) > MAX_REQUEST_BYTES:
+            raise MalformedRequest(f"a request may have {MAX_REQUEST_BYTES} bytes")
         try:
             request = ExportTraceServiceRequest.FromString(body)
         except DecodeError as error:
@@ -67,7 +88,11 @@ class Ingest:
             ) from error
         reduced = reduce(request)
         if reduced.evidence:
-            await asyncio.wrap_future(self._writer.submit(reduced.evidence))
+            unstorable = await asyncio.wrap_future(self._writer.submit(reduced.evidence))
+            if unstorable:
+                reduced.refused["a value cannot be stored; the exporter's log says more"] = (
+                    unstorable
+                )
         self._count(reduced)
         response = ExportTraceServiceResponse()
         if reduced.refused:
@@ -82,12 +107,16 @@ class Ingest:
         self.counters["spans_ignored"] += reduced.ignored
         self.counters["spans_refused"] += reduced.refused.total()
         self.counters["values_dropped"] += reduced.values_dropped.total()
+        for service in {item.service for item in reduced.evidence}:
+            self._log_once("service", str(service), logging.INFO, f"first calls of {service}")
         for reason in reduced.refused:
-            self._log_once(reason, f"spans are refused: {reason}")
+            self._log_once("span", reason, logging.WARNING, f"spans are refused: {reason}")
         for name in reduced.values_dropped:
-            self._log_once(name, f"values of {name} are dropped: too long, or not of their type")
+            message = f"values of {name} are dropped: too long, or not of their type"
+            self._log_once("value", name, logging.WARNING, message)
 
-    def _log_once(self, key: str, message: str) -> None:
-        if key not in self._reasons_logged:
-            self._reasons_logged.add(key)
-            log.warning("%s (said once; GET /v1/status counts them)", message)
+    def _log_once(self, kind: str, key: str, level: int, message: str) -> None:
+        # The names come from senders, who may think up any number of them.
+        if (kind, key) not in self._logged and len(self._logged) < _MAX_LOGGED:
+            self._logged.add((kind, key))
+            log.log(level, "%s (said once; GET /v1/status counts)", message)

@@ -30,6 +30,8 @@ _SPANS = pa.schema(
         "scope_version": _TEXT,
         "rule": _TEXT,
         "status": _TEXT,
+        "boot_id": _TEXT,
+        "call_sequence": pa.int64(),
         "attributes": _TEXT_MAP,
         "usage": _COUNT_MAP,
     }

@@ -31,6 +31,8 @@ def m001_evidence_ledger_and_prices(con: duckdb.DuckDBPyConnection) -> None:
             scope_version VARCHAR,
             rule VARCHAR NOT NULL,
             status VARCHAR,
+            boot_id VARCHAR,
+            call_sequence BIGINT,
             attributes MAP(VARCHAR, VARCHAR) NOT NULL,
             usage MAP(VARCHAR, BIGINT) NOT NULL
         )""")
@@ -82,6 +84,11 @@ def m001_evidence_ledger_and_prices(con: duckdb.DuckDBPyConnection) -> None:
             content VARCHAR NOT NULL
         )""")
     con.execute("""
+        CREATE TABLE price_book_in_force (
+            book_id VARCHAR NOT NULL,
+            in_force_from TIMESTAMP NOT NULL
+        )""")
+    con.execute("""
         CREATE TABLE price_row (
             book_id VARCHAR NOT NULL,
             price_row VARCHAR NOT NULL,
@@ -106,8 +113,14 @@ def migrate(con: duckdb.DuckDBPyConnection) -> None:
     """Bring an open database to the newest schema; each step is one transaction.
 
     Raises:
-        StoreError: the file was written by a newer version than this one.
+        StoreError: the file holds something else, or was written by a newer version.
     """
+    tables = {name for (name,) in con.execute("SHOW TABLES").fetchall()}
+    if tables and "schema_version" not in tables:
+        raise StoreError(
+            "the file is a DuckDB database of something else, and is left as it is: choose another "
+            "file with --db"
+        )
     con.execute("""
         CREATE TABLE IF NOT EXISTS schema_version (
             version INTEGER NOT NULL,

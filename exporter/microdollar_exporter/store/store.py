@@ -13,54 +13,18 @@ import duckdb
 import pyarrow as pa
 
 from microdollar_exporter.entry import Entry
-from microdollar_exporter.errors import StoreError, StoreLocked, StoreUnavailable
+from microdollar_exporter.errors import StoreUnavailable
 from microdollar_exporter.evidence import Evidence
 from microdollar_exporter.store.batches import ledger_batch, price_rows_batch, spans_batch
+from microdollar_exporter.store.file import open_file
 from microdollar_exporter.store.migrations import migrate
 
-__all__ = ["Appended", "Store", "open_file"]
+__all__ = ["Appended", "Store"]
 
 log = logging.getLogger(__name__)
 
 Booker = Callable[[Sequence[Evidence]], Sequence[Entry]]
 """Gives the ledger entries of evidence that was really new."""
-
-_WRITER_CONFIG: Mapping[str, str | int] = {
-    # DuckDB 1.5 and 2.x can both open a file of this storage version.
-    "storage_compatibility_version": "v1.5.0",
-    # The default of 16 MB stalls commits for a second at 20 million rows.
-    "checkpoint_threshold": "256MB",
-    "memory_limit": "2GB",
-}
-
-
-def open_file(path: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
-    """Open a ledger file with no way from its SQL to anything outside it.
-
-    Raises:
-        StoreLocked: another process has the file open.
-        StoreError: the file is not a DuckDB database, or cannot be read or created.
-    """
-    if not path.parent.is_dir():
-        raise StoreError(f"there is no folder {path.parent}: create it, or choose a file with --db")
-    config: dict[str, Any] = {} if read_only else dict(_WRITER_CONFIG)
-    try:
-        con = duckdb.connect(str(path), read_only=read_only, config=config)
-    except duckdb.Error as error:
-        if isinstance(error, duckdb.IOException) and "lock" in str(error).lower():
-            raise StoreLocked(
-                f"{path} is open in another process; stop that process, or choose another file "
-                "with --db"
-            ) from error
-        raise StoreError(
-            f"cannot open {path}: {error}; the file is left as it is: put a copy of the ledger in "
-            "its place, or choose another file with --db"
-        ) from error
-    con.execute("SET autoinstall_known_extensions = false")
-    con.execute("SET autoload_known_extensions = false")
-    con.execute("SET enable_external_access = false")
-    con.execute("SET lock_configuration = true")
-    return con
 
 
 class PriceBook(Protocol):
@@ -80,6 +44,17 @@ class PriceBook(Protocol):
     def table_rows(self) -> Sequence[Mapping[str, Any]]: ...
 
 
+_TRANSIENT = (
+    duckdb.FatalException,
+    duckdb.InternalException,
+    duckdb.InterruptException,
+    duckdb.IOException,
+    duckdb.OutOfMemoryException,
+    duckdb.TransactionException,
+)
+"""What is not the batch's fault."""
+
+
 @dataclass(frozen=True, slots=True)
 class Appended:
     """What became of a batch: spans that were new, spans already known, entries booked."""
@@ -93,18 +68,21 @@ class Store:
     """An open ledger file.
 
     `append` must be called from one thread at a time: finding redelivered spans is exact only
-    because nothing else writes. `cursor` may be called from any thread.
+    because nothing else writes. `cursor` may be called from any thread. `broken` says that DuckDB
+    has given up: the process has to start again.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, patience: float = 0.0) -> None:
         """Open or create the file and bring its schema up to date.
+
+        Waits up to `patience` seconds for another process to close it.
 
         Raises:
             StoreLocked: another process has the file open.
             StoreError: the file cannot be used; the message says why and what to do.
         """
         self.path = path
-        self._con = open_file(path, read_only=False)
+        self._con = open_file(path, read_only=False, patience=patience)
         try:
             migrate(self._con)
             [(last,)] = self._con.execute("SELECT max(recorded_at) FROM ledger").fetchall()
@@ -113,11 +91,14 @@ class Store:
             raise
         self._recorded_at: datetime = last or datetime.min
         self._dirty = False
-        self._broken = False
+        self.broken = False
 
     def close(self) -> None:
-        """Checkpoint and close the file."""
-        self._con.close()
+        """Checkpoint and close the file; what was acknowledged is safe whether or not it can."""
+        try:
+            self._con.close()
+        except duckdb.Error as error:
+            log.warning("%s could not be closed in order: %s", self.path, error)
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """A connection of its own to the same file; it sees the last commit."""
@@ -130,13 +111,12 @@ class Store:
 
         Raises:
             StoreUnavailable: nothing was stored (disk full, I/O fault); try again later.
+            Exception: nothing was stored, because something in the batch cannot be.
         """
-        unique: dict[tuple[str, str], Evidence] = {}
+        unique: dict[tuple[str, str, int], Evidence] = {}
         for item in evidence:
-            unique.setdefault((item.trace_id, item.span_id), item)
+            unique.setdefault((item.trace_id, item.span_id, item.started_at), item)
         try:
-            if self._broken:
-                self._reopen()
             with self._transaction():
                 new = self._unknown(list(unique.values()))
                 entries = book(new)
@@ -145,25 +125,33 @@ class Store:
                     self._insert("spans", spans_batch(new), "received_at", now)
                 if entries:
                     self._insert("ledger", ledger_batch(entries), "recorded_at", now)
-        except duckdb.Error as error:
-            # After a fatal error DuckDB answers nothing more until the file is opened again.
-            self._broken = isinstance(error, duckdb.FatalException)
+        except _TRANSIENT as error:
+            self._note(error)
             raise StoreUnavailable(f"cannot write to {self.path}: {error}") from error
         self._dirty = self._dirty or bool(new)
         return Appended(len(new), len(evidence) - len(new), len(entries))
 
     def record_book(self, book: PriceBook) -> None:
-        """Keep a price book, once: whole, to compute from again, and as rows, to look up."""
+        """Keep a price book, once: whole, to compute from again, and as rows, to look up.
+
+        From now on it is the one in force, and the file says since when.
+        """
         known = "SELECT 1 FROM price_book WHERE book_id = ?"
-        if self._con.execute(known, [book.id]).fetchall():
-            return
-        content = book.canonical_json().decode()
+        last = "SELECT arg_max(book_id, in_force_from) FROM price_book_in_force"
         with self._transaction():
-            self._insert("price_row", price_rows_batch(book.table_rows()), "book_id", book.id)
-            self._con.execute(
-                "INSERT INTO price_book VALUES (?, ?, ?, ?, ?)",
-                [book.id, book.source, book.source_version, self._clock(), content],
-            )
+            if not self._con.execute(known, [book.id]).fetchall():
+                self._insert("price_row", price_rows_batch(book.table_rows()), "book_id", book.id)
+                self._con.execute(
+                    "INSERT INTO price_book VALUES (?, ?, ?, ?, ?)",
+                    [
+                        *(book.id, book.source, book.source_version, self._clock()),
+                        book.canonical_json().decode(),
+                    ],
+                )
+            if self._con.execute(last).fetchall() != [(book.id,)]:
+                self._con.execute(
+                    "INSERT INTO price_book_in_force VALUES (?, ?)", [book.id, self._clock()]
+                )
 
     def checkpoint(self) -> None:
         """Fold the write-ahead log into the file; for quiet moments."""
@@ -175,7 +163,7 @@ class Store:
         except duckdb.TransactionException:
             log.debug("checkpoint put off: a transaction is open")
         except duckdb.Error as error:
-            self._broken = isinstance(error, duckdb.FatalException)
+            self._note(error)
             log.warning("checkpoint failed; what was acknowledged is in the log: %s", error)
 
     @contextmanager
@@ -190,17 +178,15 @@ class Store:
                 self._con.rollback()
             raise
 
-    def _reopen(self) -> None:
-        self._con.close()
-        self._con = open_file(self.path, read_only=False)
-        self._broken = False
-        log.warning("opened %s again after a fatal error of DuckDB", self.path)
+    def _note(self, error: duckdb.Error) -> None:
+        # After a fatal error DuckDB answers nothing more until the process has let go of the file.
+        self.broken = self.broken or isinstance(error, duckdb.FatalException)
 
     def _unknown(self, evidence: Sequence[Evidence]) -> list[Evidence]:
         """The evidence that the file does not hold yet.
 
-        A span's start time is its own, so a redelivered span falls into the same range: the
-        bound prunes what is read and never the answer.
+        A span is known by its trace, its id and its start, so a redelivered one falls into the
+        same range: the bound prunes what is read and never the answer.
         """
         if not evidence:
             return []
@@ -208,6 +194,7 @@ class Store:
         keys = pa.table(
             {
                 "position": range(len(evidence)),
+                "started_at": pa.array(times, pa.timestamp("us")),
                 "trace_id": [item.trace_id for item in evidence],
                 "span_id": [item.span_id for item in evidence],
             }
@@ -221,6 +208,7 @@ class Store:
                     SELECT 1 FROM spans
                     WHERE spans.started_at BETWEEN make_timestamp({min(times)})
                         AND make_timestamp({max(times)})
+                    AND spans.started_at = batch.started_at
                     AND spans.trace_id = batch.trace_id AND spans.span_id = batch.span_id
                 ) ORDER BY position"""  # noqa: S608 - two integers
             ).fetchall()
