@@ -459,8 +459,6 @@ def run(*arguments: str) -> tuple[int, str, str]:
     return result.exit_code, result.stdout, result.stderr
 
 
-# The table is wider than this file's lines may be.
-# ruff: noqa: E501
 def test_report_as_a_table(ledger: Path) -> None:
     """Columns that hold nothing are left out; the honesty line closes it."""
     status, out, _ = run("report", "--db", str(ledger))
@@ -468,13 +466,13 @@ def test_report_as_a_table(ledger: Path) -> None:
     assert (
         out
         == """\
-customer      calls       input    cache    output        cost            cost    unpriced    missing
-                       uncached     read                    µ$               $
-----------  -------  ----------  -------  --------  ----------  --------------  ----------  ---------
-acme              3       2,700      300       107  214.000107  0.000214000107           0          0
-globex            2         900      100        50                                       1          1
-unassigned        1         900      100        50  100.000050  0.000100000050           0          0
-TOTAL             6       4,500      500       207  314.000157  0.000314000157           1          1
+customer    calls     input  cache  output        cost            cost  unpriced  missing
+                   uncached   read                  µ$               $
+----------  -----  --------  -----  ------  ----------  --------------  --------  -------
+acme            3     2,700    300     107  214.000107  0.000214000107         0        0
+globex          2       900    100      50                                     1        1
+unassigned      1       900    100      50  100.000050  0.000100000050         0        0
+TOTAL           6     4,500    500     207  314.000157  0.000314000157         1        1
 
 Of 6 calls: 1 unpriced (1,050 tokens), 1 with usage missing, 1 unassigned. \
 Not booked: 1 span of other emitters (com.anthropic.sdk.python).

@@ -9,13 +9,16 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-from tabulate import tabulate
+import tabulate
 
 from microdollar_exporter.ask.report import Report
 from microdollar_exporter.errors import UsageError
 from microdollar_exporter.usage import BUCKETS, PARTS
 
-__all__ = ["FORMATS", "render", "render_rows"]
+__all__ = ["render", "render_rows"]
+
+# Two blanks on either side of every header would push a report off most screens.
+tabulate.MIN_PADDING = 0
 
 FORMATS = ("table", "csv", "json")
 
@@ -55,7 +58,7 @@ def render_rows(table: pa.Table, form: str) -> str:
     if form == "csv":
         return _csv(names, rows)
     body = [[_plain(value) for value in row] for row in rows]
-    return tabulate(body, names, "simple", disable_numparse=True) + "\n"
+    return tabulate.tabulate(body, names, "simple", disable_numparse=True) + "\n"
 
 
 def _report_table(report: Report, records: list[dict[str, Any]]) -> str:
@@ -73,7 +76,7 @@ def _report_table(report: Report, records: list[dict[str, Any]]) -> str:
             cells.append(text)
     headers = [*report.by, *(_HEADERS.get(name, name) for name in measures)]
     align = ["left"] * len(report.by) + ["right"] * len(measures)
-    return tabulate(body, headers, "simple", disable_numparse=True, colalign=align) + "\n"
+    return tabulate.tabulate(body, headers, "simple", disable_numparse=True, colalign=align) + "\n"
 
 
 _DOUBTS = ("unpriced", "missing", "estimated", "partial", "fallback")
