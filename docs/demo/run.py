@@ -20,6 +20,7 @@ from microdollar_exporter.ask.render import render
 from microdollar_exporter.ask.report import report_on
 from tests.collector.obtain import CollectorUnavailable, obtain
 from tests.collector.running import CollectorFailed, RunningCollector
+from tests.e2e.instrumented import app_environment
 from tests.fakes.exporter import Exporter
 from tests.fakes.provider import FakeProvider, Replies
 
@@ -89,23 +90,7 @@ def collector(stack: ExitStack, exporter: Exporter) -> str | None:
 
 def run_app(provider: FakeProvider, endpoint: str) -> None:
     """Run the app as its owner would, but for the addresses of the stand-in."""
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("OTEL_")},
-        "OTEL_SERVICE_NAME": "demo-app",
-        "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
-        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
-        # The Collector's configuration has a pipeline for traces alone.
-        "OTEL_METRICS_EXPORTER": "none",
-        "OTEL_LOGS_EXPORTER": "none",
-        # A host that is no provider's own is metered when it is declared.
-        "MICRODOLLAR_HOSTS": provider.hosts,
-        "OPENAI_BASE_URL": f"{provider.url('openai')}/v1",
-        "ANTHROPIC_BASE_URL": provider.url("anthropic"),
-        "GOOGLE_GEMINI_BASE_URL": provider.url("gemini"),
-        "OPENAI_API_KEY": "demo",
-        "ANTHROPIC_API_KEY": "demo",
-        "GEMINI_API_KEY": "demo",
-    }
+    environment = app_environment(provider, endpoint) | {"OTEL_SERVICE_NAME": "demo-app"}
     instrument = Path(sys.executable).with_name("opentelemetry-instrument")
     subprocess.run(
         [instrument, sys.executable, HERE / "app.py"], env=environment, check=True, timeout=120

@@ -5,34 +5,16 @@ from collections.abc import Iterable
 from itertools import count
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from tests.fakes.otlp import Value, key_values
 
 __all__ = ["Value", "Values", "by_key", "key_values", "make_request", "make_span"]
 
-Value = str | int | float | bool | list[str]
 Values = dict[str, Value]
 
 _serial = count(1)
-
-
-def _any_value(value: Value) -> AnyValue:
-    match value:
-        case bool():
-            return AnyValue(bool_value=value)
-        case int():
-            return AnyValue(int_value=value)
-        case float():
-            return AnyValue(double_value=value)
-        case str():
-            return AnyValue(string_value=value)
-        case list():
-            return AnyValue(array_value=ArrayValue(values=map(_any_value, value)))
-
-
-def key_values(values: Values) -> list[KeyValue]:
-    """A dictionary as OTLP attributes."""
-    return [KeyValue(key=key, value=_any_value(value)) for key, value in values.items()]
 
 
 def by_key(attributes: Iterable[KeyValue]) -> dict[str, AnyValue]:

@@ -18,11 +18,13 @@ _INSTRUMENT = Path(sys.executable).with_name("opentelemetry-instrument")
 
 def app_environment(provider: FakeProvider, endpoint: str) -> dict[str, str]:
     """The variables of an app that sends to `endpoint` and calls the fake provider."""
+    machine = {k: v for k, v in os.environ.items() if not k.startswith(("OTEL_", "MICRODOLLAR_"))}
     return {
-        **os.environ,
+        **machine,
         "OTEL_SERVICE_NAME": "shop",
         "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
         "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+        # The Collector's configuration has a pipeline for traces alone.
         "OTEL_METRICS_EXPORTER": "none",
         "OTEL_LOGS_EXPORTER": "none",
         "MICRODOLLAR_HOSTS": provider.hosts,

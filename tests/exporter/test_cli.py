@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The `microdollar` command, as a person and a program read it."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from microdollar_exporter.cli import main
+
+
+def run(*arguments: str) -> tuple[int, str, str]:
+    """The `microdollar` command: exit status, stdout, stderr."""
+    result = CliRunner().invoke(main, list(arguments))
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_report_as_a_table(ledger: Path) -> None:
+    """Columns that hold nothing are left out; the honesty line closes it."""
+    status, out, _ = run("report", "--db", str(ledger))
+    assert status == 0
+    assert (
+        out
+        == """\
+customer    calls     input  cache  output        cost            cost  unpriced  missing
+                   uncached   read                  µ$               $
+----------  -----  --------  -----  ------  ----------  --------------  --------  -------
+acme            3     2,700    300     107  214.000107  0.000214000107         0        0
+globex          2       900    100      50                                     1        1
+unassigned      1       900    100      50  100.000050  0.000100000050         0        0
+TOTAL           6     4,500    500     207  314.000157  0.000314000157         1        1
+
+Of 6 calls: 1 unpriced (1,050 tokens), 1 with usage missing, 1 unassigned. \
+Not booked: 1 span of other emitters (com.anthropic.sdk.python).
+"""
+    )
+
+
+def test_report_as_csv(ledger: Path) -> None:
+    """Every column, exact decimals, empty where unknown; the honesty line goes to stderr."""
+    status, out, err = run(
+        "report", "--db", str(ledger), "--format", "csv", "--by", "customer,user"
+    )
+    assert status == 0
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert [(row["customer"], row["user"], row["cost"]) for row in rows] == [
+        ("acme", "u1", "100.000050"),
+        ("acme", "", "114.000057"),
+        ("globex", "", ""),
+        ("unassigned", "", "100.000050"),
+    ]
+    assert rows[0]["cost_usd"] == "0.000100000050"
+    assert rows[0]["reasoning"] == ""
+    assert err.startswith("Of 6 calls: ")
+
+
+def test_report_as_json(ledger: Path) -> None:
+    """Money is text, because a JSON number is a float to most readers."""
+    status, out, _ = run("report", "--db", str(ledger), "--format", "json")
+    assert status == 0
+    document = json.loads(out)
+    assert document["rows"][0]["cost"] == "214.000107"
+    assert document["rows"][1]["cost"] is None
+    assert document["total"]["calls"] == 6
+    assert (document["unassigned_calls"], document["absent_calls"]) == (1, 0)
+    assert document["unbooked_spans"] == {"com.anthropic.sdk.python": 1}
+
+
+def test_two_columns_of_one_name_are_both_there(ledger: Path) -> None:
+    """Or refused, where the form cannot hold them."""
+    query = "SELECT 1 AS a, 2 AS a"
+    assert run("sql", "--db", str(ledger), "--format", "csv", query)[1] == "a,a\n1,2\n"
+    status, _, err = run("sql", "--db", str(ledger), "--format", "json", query)
+    assert (status, "name them with AS" in err) == (1, True)
+
+
+def test_sql_as_a_table_csv_and_json(ledger: Path) -> None:
+    """Maps are JSON."""
+    query = "SELECT customer_id, tags, cost FROM ledger WHERE user_id = 'u1'"
+    assert run("sql", "--db", str(ledger), "--format", "csv", query)[1] == (
+        'customer_id,tags,cost\nacme,"{""feature"": ""chat""}",100.000050\n'
+    )
+    assert json.loads(run("sql", "--db", str(ledger), "--format", "json", query)[1]) == [
+        {"customer_id": "acme", "tags": {"feature": "chat"}, "cost": "100.000050"}
+    ]
+    assert "acme" in run("sql", "--db", str(ledger), query)[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["report", "--db", "none.duckdb"], "Error: there is no ledger none.duckdb: name one with"),
+        (["serve", "--grpc", "4317"], "Error: --grpc is '4317': write HOST:PORT"),
+        (["serve", "--http", "localhost:99999"], "Error: --http is 'localhost:99999'"),
+        (["serve", "--grpc", "http://127.0.0.1:4317"], "Error: --grpc is 'http://127.0.0.1:4317'"),
+        (["serve", "--grpc", "127.0.0.1:²"], "Error: --grpc is '127.0.0.1:²'"),
+        (["serve", "--grpc", "8.8.8.8:1"], "Error: cannot listen on 8.8.8.8:1 (Cannot assign"),
+    ],
+)
+def test_an_expected_error_is_one_line_with_the_way_out(arguments: list[str], message: str) -> None:
+    """Without a traceback."""
+    status, out, err = run(*arguments)
+    assert (status, out) == (1, "")
+    assert err.startswith(message)
+    assert err.count("\n") == 1
