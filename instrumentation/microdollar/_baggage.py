@@ -6,30 +6,34 @@ not enough. Clearing the context instead would also change the app's own spans.
 """
 
 import functools
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
 
-__all__ = ["W3CBaggagePropagator", "withheld", "withholding"]
+__all__ = ["W3CBaggagePropagator", "restore", "withhold", "withholding"]
 
 _withheld: ContextVar[bool] = ContextVar("microdollar_baggage_withheld", default=False)
 
 
-@contextmanager
-def withheld() -> Iterator[None]:
-    """No baggage is injected into requests that are sent inside this block."""
-    token = _withheld.set(True)
-    try:
-        yield
-    finally:
-        _withheld.reset(token)
+def withhold() -> bool:
+    """Inject no baggage into requests from now on. Returns what held before, for `restore`."""
+    before = _withheld.get()
+    _withheld.set(True)
+    return before
+
+
+def restore(before: bool | None) -> None:
+    """Undo a `withhold`; also from another context, in which there is nothing to undo.
+
+    That is why no token is kept: resetting one raises there.
+    """
+    _withheld.set(bool(before))
 
 
 def withholding(inject: Callable[..., None]) -> Callable[..., None]:
-    """`W3CBaggagePropagator.inject` that obeys `withheld`."""
+    """`W3CBaggagePropagator.inject` that obeys `withhold`."""
 
     @functools.wraps(inject)
     def inject_unless_withheld(*args: Any, **kwargs: Any) -> None:

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from microdollar._decode import Decode, UnknownEncodingError, decoder
 from microdollar._facts import Facts
-from microdollar._guard import report, warn_once
+from microdollar._guard import is_foreign, report, warn_once
+from microdollar._json import members
 from microdollar._sse import EventTooLargeError, SSEParser
 from microdollar.providers import Endpoint
 
@@ -71,6 +72,8 @@ class Body:
 
     def _give_up(self, error: Exception) -> None:
         self._given_up = True
+        if is_foreign(error):
+            raise error
         if isinstance(error, UnknownEncodingError):
             warn_once("encoding", "a response had a content encoding that cannot be read")
         elif isinstance(error, EventTooLargeError):
@@ -105,7 +108,9 @@ class _EventReader:
             return
         try:
             event = json.loads(data)
-        except ValueError:
+        except ValueError as error:
+            if is_foreign(error):
+                raise
             return
         if self._endpoint.fold is not None and isinstance(event, dict):
             self.facts = self._endpoint.fold(self.facts, event)
@@ -139,7 +144,8 @@ class _JSONReader:
         if text.startswith(b"["):
             self._array(text.decode(errors="replace"))
         elif text:
-            self.facts = self._endpoint.read(json.loads(text))
+            names = self._endpoint.members
+            self.facts = self._endpoint.read(members(text, *names) if names else json.loads(text))
 
     def _array(self, text: str) -> None:
         """A stream sent as one array of its events, which may be cut off."""

@@ -113,6 +113,9 @@ class Call:
         if kind.__module__ != "builtins":
             self._error_type = f"{kind.__module__}.{kind.__qualname__}"
         self._sent = all(parent.__name__ not in _NOT_SENT for parent in kind.__mro__)
+        if self._status is None:
+            # An event hook of the app may raise for the status before the response gets here.
+            self._status = _status(error)
         self.finish()
 
     @guarded
@@ -167,6 +170,14 @@ class Call:
         if refused or not self._sent:
             return attributes.USAGE_SOURCE_NONE
         return attributes.USAGE_SOURCE_MISSING
+
+
+def _status(error: BaseException) -> int | None:
+    try:
+        status = error.response.status_code  # type: ignore[attr-defined]
+    except Exception:
+        return None
+    return status if isinstance(status, int) else None
 
 
 def finish_all() -> None:

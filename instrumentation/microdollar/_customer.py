@@ -3,14 +3,24 @@
 
 import functools
 import inspect
+import os
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterable, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterable,
+    Mapping,
+)
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
 from microdollar._guard import warn_once
+from microdollar._settings import is_switched_off
 from microdollar._text import UNSAFE
 from microdollar_semconv import UNASSIGNED
 
@@ -70,17 +80,13 @@ def joined(block: Attribution | None, header: Attribution) -> Attribution:
     return block
 
 
+@dataclass(frozen=True, slots=True)
 class _Layer:
     """One entered block in the stack of a context; immutable, as tasks and threads share it."""
 
-    __slots__ = ("attribution", "below", "block")
-
-    def __init__(self, block: object, below: "_Layer | None", own: Attribution) -> None:
-        self.block = block
-        self.below = below
-        outer = None if below is None else below.attribution
-        same = outer is not None and own.customer is not None and own.customer == outer.customer
-        self.attribution: Attribution = own.inside(outer) if outer is not None and same else own
+    block: object
+    below: "_Layer | None"
+    attribution: Attribution
 
 
 _top: ContextVar[_Layer | None] = ContextVar("microdollar_customer", default=None)
@@ -101,7 +107,12 @@ class CustomerBlock:
         self._attribution = own
 
     def __enter__(self) -> Self:
-        _top.set(_Layer(self, _top.get(), self._attribution))
+        if not metering_started:
+            _warn_of_no_metering()
+        outer, own = current(), self._attribution
+        if outer is not None and own.customer is not None and own.customer == outer.customer:
+            own = own.inside(outer)
+        _top.set(_Layer(self, _top.get(), own))
         return self
 
     def __exit__(
@@ -112,11 +123,17 @@ class CustomerBlock:
     ) -> None:
         # A block may be left in another context than it was entered in (frameworks run the two
         # halves of a generator in different threads); there is nothing to take back there.
-        layer = _top.get()
+        layer, above = _top.get(), []
         while layer is not None and layer.block is not self:
+            above.append(layer)
             layer = layer.below
-        if layer is not None:
-            _top.set(layer.below)
+        if layer is None:
+            return
+        # Generators leave their blocks in any order; those entered since still hold.
+        rest = layer.below
+        for kept in reversed(above):
+            rest = replace(kept, below=rest)
+        _top.set(rest)
 
     def __call__(self, function: F) -> F:
         """Decorate a function, coroutine function, generator or asynchronous generator."""
@@ -133,9 +150,15 @@ class CustomerBlock:
 
             def wrapper(*args: Any, **kwargs: Any) -> Any:
                 with self:
-                    return function(*args, **kwargs)
+                    result = function(*args, **kwargs)
+                # A wrapper around a coroutine function does not look like one.
+                return self._coroutine(result) if inspect.iscoroutine(result) else result
 
         return cast("F", functools.wraps(function)(wrapper))
+
+    async def _coroutine(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        with self:
+            return await coroutine
 
     def _generator(self, function: Callable[..., Generator[Any, Any, Any]]) -> Callable[..., Any]:
         def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
@@ -239,7 +262,10 @@ def _valid(kind: str, value: object, limit: int = MAX_LENGTH) -> str | None:
         return None
     if isinstance(value, str):
         text = str.__str__(value)
-    elif isinstance(value, int | uuid.UUID) and not isinstance(value, bool):
+    elif isinstance(value, int) and not isinstance(value, bool):
+        # Python refuses to write out integers of thousands of digits; this many are too long.
+        text = int.__str__(value) if value.bit_length() <= 4 * limit else "9" * (limit + 1)
+    elif isinstance(value, uuid.UUID):
         text = str(value)
     else:
         warn_once(f"{kind} type", "%s left out: neither str, int nor UUID", kind)
@@ -253,6 +279,20 @@ def _valid(kind: str, value: object, limit: int = MAX_LENGTH) -> str | None:
     else:
         return text
     return None
+
+
+metering_started = False
+"""Whether anybody has started metering, or tried to; set by `_hooks`."""
+
+
+def _warn_of_no_metering() -> None:
+    if is_switched_off(os.environ):
+        return
+    warn_once(
+        "not started",
+        "a customer block was entered, but metering was not started. Run the app under "
+        "opentelemetry-instrument, or call microdollar.instrument() at its start.",
+    )
 
 
 def _limited(tags: dict[str, str], first: Iterable[str]) -> dict[str, str]:

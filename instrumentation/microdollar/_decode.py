@@ -68,8 +68,11 @@ def _brotli() -> Decode:
 
 
 def _zstd() -> Decode:
-    decode: Decode = _first_module("compression.zstd", "backports.zstd").ZstdDecompressor()
-    return decode.decompress  # type: ignore[attr-defined,no-any-return]
+    stream = _first_module("compression.zstd", "backports.zstd", "zstandard").ZstdDecompressor()
+    if hasattr(stream, "decompressobj"):  # zstandard
+        stream = stream.decompressobj()
+    decode: Decode = stream.decompress
+    return decode
 
 
 def _first_module(*names: str) -> Any:

@@ -3,16 +3,18 @@
 
 import logging
 import os
+import threading
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 from typing import cast
+from urllib.parse import urlsplit
 
 from opentelemetry.sdk.trace.export import SpanExporter
 
 from microdollar._guard import warn_once
 from microdollar._settings import PROTOCOLS, Settings
 
-__all__ = ["ExporterUnavailableError", "load", "protocol"]
+__all__ = ["ExporterUnavailableError", "endpoint", "limit", "load", "protocol"]
 
 _ENTRY_POINTS = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_grpc"}
 
@@ -43,30 +45,82 @@ def load(settings: Settings) -> SpanExporter:
         )
         raise ExporterUnavailableError(chosen)
     exporter = entry.load()
-    endpoint = settings.otlp_endpoint
-    if endpoint is None:
+    url = settings.otlp_endpoint
+    if url is None:
         return cast("SpanExporter", exporter())
-    if chosen == "http/protobuf" and not endpoint.endswith("/v1/traces"):
-        endpoint = endpoint.rstrip("/") + "/v1/traces"
-    return cast("SpanExporter", exporter(endpoint=endpoint))
+    if chosen == "http/protobuf" and not url.endswith("/v1/traces"):
+        url = url.rstrip("/") + "/v1/traces"
+    return cast("SpanExporter", exporter(endpoint=url))
+
+
+def limit(exporter: SpanExporter, seconds: float) -> None:
+    """Let an export end with its first failure, and after `seconds`.
+
+    One that is waiting to try again now ends too. The exporters offer that only together with
+    closing their connection, which would cut off an attempt that may succeed, so what they wait
+    for is set directly. An exporter built otherwise keeps to its own timeout.
+    """
+    for owner in (exporter, getattr(exporter, "_client", None)):
+        for name in ("_shutdown_event", "_shutdown_in_progress"):
+            event = getattr(owner, name, None)
+            if isinstance(event, threading.Event):
+                event.set()
+        timeout = getattr(owner, "_timeout", None)
+        if isinstance(timeout, int | float):
+            owner._timeout = min(timeout, seconds)  # type: ignore[union-attr]
+
+
+def endpoint(exporter: SpanExporter) -> str | None:
+    """Where an exporter sends to, without credentials and query; None if it does not say."""
+    text = getattr(exporter, "_endpoint", None)
+    if not isinstance(text, str):
+        return None
+    try:
+        url = urlsplit(text if "://" in text else f"//{text}")
+    except ValueError:
+        return None
+    plain = url._replace(netloc=url.netloc.rpartition("@")[2], query="", fragment="")
+    return plain.geturl().removeprefix("//")
 
 
 def protocol(settings: Settings, environ: Mapping[str, str], *, grpc_installed: bool) -> str:
     """The OTLP protocol to use: one of `PROTOCOLS`.
 
-    opentelemetry-distro sets `OTEL_EXPORTER_OTLP_PROTOCOL=grpc` for everybody, also where only
-    the HTTP exporter is installed. Without an endpoint that is nobody's wish, so it is not obeyed.
+    opentelemetry-distro sets `OTEL_EXPORTER_OTLP_PROTOCOL=grpc` for everybody, so that variable
+    may be nobody's wish: it is not obeyed against an endpoint that is plainly HTTP, nor where
+    there is neither an endpoint nor the exporter.
     """
     if settings.otlp_protocol is not None:
         return settings.otlp_protocol
-    wish = (
-        environ.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "").strip()
-        or environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", "").strip()
-    )
+    wish = _first(environ, "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
     if wish != "grpc":
+        if wish not in (None, "http/protobuf"):
+            warn_once(
+                "protocol",
+                "the OTLP protocol that the environment asks for is not one of %s; "
+                "http/protobuf is used",
+                ", ".join(PROTOCOLS),
+            )
         return "http/protobuf"
-    has_endpoint = settings.otlp_endpoint or any(
-        environ.get(variable, "").strip()
-        for variable in ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+    url = settings.otlp_endpoint or _first(
+        environ, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"
     )
-    return "grpc" if grpc_installed or has_endpoint else "http/protobuf"
+    if url is None:
+        return "grpc" if grpc_installed else "http/protobuf"
+    return "http/protobuf" if _is_http(url) else "grpc"
+
+
+def _first(environ: Mapping[str, str], *variables: str) -> str | None:
+    """The value of the first variable that has one."""
+    values = (environ.get(variable, "").strip() for variable in variables)
+    return next(filter(None, values), None)
+
+
+def _is_http(url: str) -> bool:
+    """Whether an endpoint has the port of OTLP/HTTP, or a path, which gRPC has no use for."""
+    try:
+        parts = urlsplit(url if "://" in url else f"//{url}")
+        port = parts.port
+    except ValueError:
+        return False
+    return port == 4318 or (parts.scheme != "unix" and parts.path not in ("", "/"))

@@ -8,7 +8,12 @@ from typing import Any
 
 from microdollar_semconv import attributes, gen_ai
 
-__all__ = ["Facts", "Usage", "additional_usage", "usage_attributes"]
+__all__ = ["MAX_COUNT", "Facts", "Usage", "additional_usage", "distinct", "usage_attributes"]
+
+MAX_COUNT = 2**53
+"""Beyond this the receiver believes no count, and JSON readers lose digits."""
+
+_MAX_REASONS = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +47,9 @@ class Usage:
         """The sum, bucket by bucket; unknown only where both are."""
         mine, theirs = self._counts(), other._counts()
         units = {
-            name: self.units.get(name, 0) + other.units.get(name, 0)
+            name: count
             for name in {**self.units, **other.units}
+            if (count := total(self.units.get(name), other.units.get(name))) is not None
         }
         return Usage(**{name: total(mine[name], theirs[name]) for name in mine}, units=units)
 
@@ -77,9 +83,14 @@ class Facts:
 
 
 def total(*counts: int | None) -> int | None:
-    """The sum of the known counts; None if none is known."""
+    """The sum of the known counts; None if none is known, or if it is over `MAX_COUNT`."""
     known = [count for count in counts if count is not None]
-    return sum(known) if known else None
+    return sum(known) if known and sum(known) <= MAX_COUNT else None
+
+
+def distinct(*reasons: str | None) -> tuple[str, ...]:
+    """Finish reasons, each once, and not more than there can be of them."""
+    return tuple(dict.fromkeys(filter(None, reasons)))[:_MAX_REASONS]
 
 
 def usage_attributes(usage: Usage) -> dict[str, int]:

@@ -3,11 +3,13 @@
 
 import functools
 import logging
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import ParamSpec, TypeVar
 
-__all__ = ["guarded", "logger", "report", "warn_once"]
+__all__ = ["guarded", "is_foreign", "logger", "report", "warn_once"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -17,21 +19,48 @@ logger = logging.getLogger("microdollar")
 reraise = False
 """Let faults through. Only our own tests set it."""
 
+_OURS = sys.stdlib_module_names | {
+    "httpx",
+    "httpx2",
+    "microdollar",
+    "microdollar_semconv",
+    "opentelemetry",
+    "wrapt",
+}
+"""Top-level packages in which a fault of ours can surface on the app's own threads."""
+
 _seen: set[tuple[str, ...]] = set()
 
 
 def guarded(function: Callable[P, R]) -> Callable[P, R | None]:
-    """Make `function` return None instead of raising. `BaseException`s that end the app pass."""
+    """Make `function` return None instead of raising.
+
+    `BaseException`s that end the app pass, and so does what a signal handler of the app raises
+    while our code happens to run: a time limit, for example.
+    """
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R | None:
         try:
             return function(*args, **kwargs)
         except Exception as error:
+            if is_foreign(error):
+                raise
             report(function.__qualname__, error)
             return None
 
     return call
+
+
+def is_foreign(error: Exception) -> bool:
+    """Whether an exception was raised by code that is neither ours nor called by us."""
+    frame = None
+    traceback = error.__traceback__
+    while traceback is not None:
+        frame, traceback = traceback.tb_frame, traceback.tb_next
+    if frame is None:
+        return False
+    return str(frame.f_globals.get("__name__")).partition(".")[0] not in _OURS
 
 
 def report(place: str, error: Exception) -> None:
@@ -43,8 +72,9 @@ def report(place: str, error: Exception) -> None:
         raise error
     kind = type(error).__qualname__
     if _first("fault", place, kind):
-        logger.error(
-            "microdollar: internal fault in %s: %s at %s. The app is not affected; "
+        _log(
+            logging.ERROR,
+            "internal fault in %s: %s at %s. The app is not affected; "
             "calls may be metered incompletely.",
             place,
             kind,
@@ -55,6 +85,11 @@ def report(place: str, error: Exception) -> None:
 def warn_once(kind: str, message: str, *args: object, level: int = logging.WARNING) -> None:
     """Log a message the first time its `kind` occurs in this process."""
     if _first("warning", kind):
+        _log(level, message, *args)
+
+
+def _log(level: int, message: str, *args: object) -> None:
+    with suppress(Exception):  # the handlers are the app's
         logger.log(level, "microdollar: " + message, *args)
 
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The per-request headers that say whom a call is made for, and that never leave the process."""
 
-from collections.abc import MutableMapping
+from typing import Any
 
 from microdollar._customer import Attribution, attribution
 
@@ -9,23 +9,27 @@ __all__ = ["read", "restore", "take"]
 
 _CUSTOMER, _USER, _TAGS = "x-microdollar-customer", "x-microdollar-user", "x-microdollar-tags"
 
-Headers = MutableMapping[str, str]
+_PRIVATE = (_CUSTOMER, _USER, _TAGS, "baggage")
 
 
-def take(headers: Headers) -> dict[str, str]:
-    """Remove our headers, and `baggage`, from a request; returns ours."""
-    headers.pop("baggage", None)
-    return {name: headers.pop(name) for name in (_CUSTOMER, _USER, _TAGS) if name in headers}
+def take(headers: Any) -> dict[str, str]:
+    """Remove our headers, and `baggage`, from the headers of a request; returns them as written."""
+    found = [name for name in _PRIVATE if name in headers]
+    if not found:
+        return {}
+    written = {name.lower(): name for name in (raw.decode("latin-1") for raw, _ in headers.raw)}
+    return {written[name]: headers.pop(name) for name in found}
 
 
-def restore(headers: Headers, taken: dict[str, str]) -> None:
+def restore(headers: Any, taken: dict[str, str]) -> None:
     """Give the app its request back as it was; it may send it again."""
     headers.update(taken)
 
 
 def read(taken: dict[str, str]) -> Attribution:
     """What the headers say. Tags are written `name=value,name=value`."""
-    if not taken:
+    taken = {name.lower(): value for name, value in taken.items()}
+    if not taken.keys() & {_CUSTOMER, _USER, _TAGS}:
         return Attribution()
     pairs = (pair.partition("=") for pair in taken.get(_TAGS, "").split(",") if pair.strip())
     tags = {name.strip(): value.strip() for name, _, value in pairs}

@@ -11,6 +11,7 @@ from typing import Any
 
 import wrapt
 
+from microdollar import _customer
 from microdollar._guard import guarded
 from microdollar._settings import Settings
 
@@ -30,6 +31,7 @@ two import names, so the class is the key."""
 def install() -> None:
     """Patch what is imported already, and the rest as soon as it is imported."""
     global _settings, _waiting  # noqa: PLW0603
+    _customer.metering_started = True
     settings = Settings.load()
     if not settings.enabled:
         return

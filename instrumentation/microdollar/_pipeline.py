@@ -3,22 +3,25 @@
 
 import atexit
 import functools
+import inspect
 import os
 import secrets
 import threading
 import time
 from importlib.metadata import version
 from types import ModuleType
+from typing import Any
 
 import wrapt
 from opentelemetry import trace
+from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
-from microdollar import _exporter
-from microdollar._guard import guarded, logger
+from microdollar import _boot, _exporter
+from microdollar._guard import guarded, warn_once
 from microdollar._queue import SpanQueue
 from microdollar._settings import Settings
 from microdollar_semconv import SCOPE_NAME
@@ -36,6 +39,14 @@ _LIMITS = SpanLimits(
     max_span_attribute_length=SpanLimits.UNSET,
 )
 """Explicit, so that the app's `OTEL_*_LIMIT` variables cannot cut what is billed."""
+
+
+_NO_METRICS: dict[str, Any] = (
+    {"meter_provider": NoOpMeterProvider()}
+    if "meter_provider" in inspect.signature(TracerProvider).parameters
+    else {}
+)
+"""Our spans do not count in the SDK's own metrics of the app. Older SDKs have none."""
 
 
 class _Ids(IdGenerator):
@@ -90,6 +101,7 @@ class Pipeline:
             shutdown_on_exit=False,
             id_generator=_Ids(),
             span_limits=_LIMITS,
+            **_NO_METRICS,
         )
         provider.add_span_processor(self.queue)
         return provider.get_tracer(SCOPE_NAME, version("microdollar"))
@@ -144,15 +156,10 @@ _exit_waited = 0.0
 
 @guarded
 def _before_exit() -> None:
-    """Deliver what is there while exporters can still be loaded.
+    """Deliver what is there while exporters can be loaded and threads started.
 
     They cannot be any more when `atexit` runs, because threads have been shut down by then.
     """
-    from microdollar import _call  # noqa: PLC0415
-
-    for pipeline in _pipelines:
-        if len(pipeline.queue) or _call.any_open():
-            pipeline.queue.load_exporter()
     _flush_at_exit()
 
 
@@ -162,22 +169,32 @@ def _at_exit() -> None:
     from microdollar import _call  # noqa: PLC0415
 
     _call.finish_all()
-    if not _flush_at_exit():
-        logger.warning(
-            "microdollar: %d metering spans could not be delivered before the process ended",
-            sum(len(one.queue) for one in _pipelines),
+    _flush_at_exit()
+    dropped = _boot.current().dropped_calls
+    lost = dropped + sum(len(one.queue) for one in _pipelines)
+    if lost:
+        warn_once(
+            "lost",
+            "%s not delivered%s; %s in no ledger",
+            "1 call was" if lost == 1 else f"{lost} calls were",
+            f" ({dropped} of them dropped when the queue was full)" if dropped else "",
+            "it is" if lost == 1 else "they are",
         )
     for pipeline in _pipelines:
         pipeline.queue.shutdown()
 
 
-def _flush_at_exit() -> bool:
+def _flush_at_exit() -> None:
+    from microdollar import _call  # noqa: PLC0415
+
     global _exit_waited  # noqa: PLW0603
     start = time.monotonic()
     limit = max((one.settings.exit_timeout for one in _pipelines), default=0.0)
-    delivered = flush(max(0.0, limit - _exit_waited))
+    remaining = max(0.0, limit - _exit_waited)
+    for pipeline in _pipelines:
+        pipeline.queue.prepare_exit(remaining, expected=_call.any_open())
+    flush(remaining - (time.monotonic() - start))
     _exit_waited += time.monotonic() - start
-    return delivered
 
 
 def _after_fork() -> None:

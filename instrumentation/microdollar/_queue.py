@@ -6,11 +6,13 @@ spans it has dropped. A meter may do neither: here a batch stays first in the qu
 delivered, and a span that finds the queue full is counted.
 """
 
+import os
 import random
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import islice, takewhile
 from queue import Empty, SimpleQueue
 from typing import cast
@@ -19,7 +21,7 @@ from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, Context, attach
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from microdollar import _boot
+from microdollar import _boot, _exporter
 from microdollar._exporter import ExporterUnavailableError
 from microdollar._guard import report, warn_once
 
@@ -33,6 +35,13 @@ GATHERING = 1.0
 
 MIN_BACKOFF, MAX_BACKOFF = 1.0, 30.0
 
+LOADING = 10.0
+"""Seconds a fork waits at most for an exporter that is being loaded."""
+
+_loading = threading.RLock()
+"""Held while an exporter is loaded. A child forked in the middle of that would inherit imports
+that nobody finishes, and so could never import those modules itself."""
+
 _jitter = random.Random()  # noqa: S311  an own generator: the app's sequence stays as seeded
 
 
@@ -41,6 +50,7 @@ class _Marker:
 
     def __init__(self, *, last: bool = False) -> None:
         self.reached = threading.Event()
+        self.delivered = False
         self.last = last
 
 
@@ -71,16 +81,17 @@ class SpanQueue(SpanProcessor):
         # call and puts again. The locks inside queue.Queue and threading.Event would deadlock.
         self._incoming: SimpleQueue[_Item] = SimpleQueue()
         self._pending: deque[_Item] = deque()
-        self._markers: set[_Marker] = set()
+        # Counted apart, since a queue does not count what it has just handed to the worker.
+        self._undelivered: set[int] = set()
         self._worker: threading.Thread | None = None
         self._starting = threading.Lock()
-        self._loading = threading.Lock()
         self._batch_size = MAX_BATCH
         self._closed = False
+        self._exiting = False
 
     def __len__(self) -> int:
         """The number of undelivered spans."""
-        return max(0, self._incoming.qsize() + len(self._pending) - len(self._markers))
+        return len(self._undelivered)
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Nothing to do."""
@@ -96,6 +107,7 @@ class SpanQueue(SpanProcessor):
                 self._capacity,
             )
             return
+        self._undelivered.add(id(span))
         self._incoming.put(span)
         self._ensure_worker()
 
@@ -103,14 +115,37 @@ class SpanQueue(SpanProcessor):
         """Wait until every span put before is delivered; False if that takes too long."""
         if not len(self):
             return True
+        if self._closed:
+            return False
         marker = self._mark()
         if not self._ensure_worker():
-            self._deliver_here(marker)
-        return marker.reached.wait(timeout_millis / 1000)
+            self._deliver_here(marker, timeout_millis / 1000)
+            return marker.delivered
+        return marker.reached.wait(timeout_millis / 1000) and marker.delivered
 
-    def load_exporter(self) -> SpanExporter | None:
-        """The exporter, made now if there is none; None if that fails, which is logged."""
-        with self._loading:
+    def prepare_exit(self, timeout: float, *, expected: bool) -> None:
+        """Load the exporter, if it is or may be needed, while that is still possible.
+
+        From now on a flush ends with the first attempt that fails, and an attempt may take
+        `timeout` seconds. `expected` says that spans are still to come.
+        """
+        self._exiting = True
+        if self._closed or not (len(self) or expected or self._exporter is not None):
+            return
+        exporter = self.load_exporter(timeout)
+        if exporter is not None:
+            _exporter.limit(exporter, timeout)
+        self._ensure_worker()
+
+    def load_exporter(self, timeout: float = -1) -> SpanExporter | None:
+        """The exporter, made now if there is none; None if that fails, which is logged.
+
+        `timeout` is how many seconds to wait for another thread that is making it; -1 is for ever.
+        """
+        lock = _loading  # a fork replaces it
+        if not lock.acquire(timeout=timeout):
+            return None
+        try:
             if self._exporter is None:
                 try:
                     self._exporter = self._make_exporter()
@@ -119,6 +154,8 @@ class SpanQueue(SpanProcessor):
                 except Exception as error:
                     report("loading the exporter", error)
             return self._exporter
+        finally:
+            lock.release()
 
     def stop(self) -> None:
         """Let the worker end once everything is delivered. A later span starts a new one."""
@@ -131,38 +168,53 @@ class SpanQueue(SpanProcessor):
         if self._exporter is not None:
             self._exporter.shutdown()
 
-    def _deliver_here(self, marker: _Marker) -> None:
-        """Deliver from this thread: no other can be started while the interpreter shuts down."""
+    def _deliver_here(self, marker: _Marker, timeout: float) -> None:
+        """Deliver from this thread: some Pythons start no other while they shut down."""
+        deadline = time.monotonic() + timeout
+        if not self._starting.acquire(timeout=timeout):
+            return
         token = attach(_suppressed())
-        while self._incoming.qsize():
-            self._pending.append(self._incoming.get())
-        while not marker.reached.is_set() and self._deliver():
-            self._pass_markers()
-        detach(token)
+        try:
+            while self._incoming.qsize():
+                self._pending.append(self._incoming.get())
+            while not marker.reached.is_set():
+                remaining = deadline - time.monotonic()
+                exporter = self.load_exporter(max(0.0, remaining))
+                if exporter is None or remaining <= 0:
+                    return
+                _exporter.limit(exporter, remaining)
+                if not self._deliver():
+                    return
+                self._pass_markers()
+        finally:
+            detach(token)
+            self._starting.release()
 
     def _mark(self, *, last: bool = False) -> _Marker:
         marker = _Marker(last=last)
-        self._markers.add(marker)
         self._incoming.put(marker)
         return marker
 
     def _ensure_worker(self) -> bool:
         """Whether a worker runs or is being started."""
-        if self._worker is not None:
+        if self._works():
             return True
         # Not waiting: the lock may be held further up this very thread.
         if not self._starting.acquire(blocking=False):
             return True
         try:
-            if self._worker is None:
+            if not self._works():
                 self._worker = threading.Thread(target=self._work, name="microdollar", daemon=True)
                 self._worker.start()
-        except RuntimeError:
+        except RuntimeError:  # the interpreter shuts down
             self._worker = None
             return False
         finally:
             self._starting.release()
         return True
+
+    def _works(self) -> bool:
+        return self._worker is not None and self._worker.is_alive()
 
     def _work(self) -> None:
         attach(_suppressed())
@@ -176,6 +228,8 @@ class SpanQueue(SpanProcessor):
             else:
                 backoff = min(max(2 * backoff, MIN_BACKOFF), MAX_BACKOFF)
                 backoff *= _jitter.uniform(0.8, 1.0)
+                if self._exiting:
+                    self._give_up()
             if self._pass_markers():
                 self._end_work()
                 return
@@ -210,11 +264,14 @@ class SpanQueue(SpanProcessor):
             report("export", error)
             delivered = False
         if delivered:
-            for _ in batch:
+            for span in batch:
                 self._pending.popleft()
+                self._undelivered.discard(id(span))
             self._batch_size = min(2 * self._batch_size, MAX_BATCH)
         else:
             self._batch_size = max(self._batch_size // 2, 1)
+            if exporter is not None:
+                _say_undelivered(exporter)
         return delivered
 
     def _pass_markers(self) -> bool:
@@ -222,10 +279,17 @@ class SpanQueue(SpanProcessor):
         end = False
         while self._pending and isinstance(marker := self._pending[0], _Marker):
             self._pending.popleft()
-            self._markers.discard(marker)
+            marker.delivered = True
             marker.reached.set()
             end = end or marker.last
         return end and not self._pending
+
+    def _give_up(self) -> None:
+        """Release everybody who waits, although nothing is delivered."""
+        markers = [item for item in self._pending if isinstance(item, _Marker)]
+        self._pending = deque(item for item in self._pending if not isinstance(item, _Marker))
+        for marker in markers:
+            marker.reached.set()
 
     def _end_work(self) -> None:
         exporter, self._exporter = self._exporter, None
@@ -240,3 +304,34 @@ class SpanQueue(SpanProcessor):
 def _suppressed() -> Context:
     """A context in which the exporter's own requests leave no spans in the app's traces."""
     return set_value(_SUPPRESS_INSTRUMENTATION_KEY, True)
+
+
+def _say_undelivered(exporter: SpanExporter) -> None:
+    endpoint = _exporter.endpoint(exporter)
+    warn_once(
+        "undelivered",
+        "metering spans cannot be delivered%s yet; they are kept in memory and sent later",
+        "" if endpoint is None else f" to {endpoint}",
+    )
+
+
+def _before_fork() -> None:
+    _loading.acquire(timeout=LOADING)
+
+
+def _after_fork_in_parent() -> None:
+    with suppress(RuntimeError):  # not held, because the wait was too long
+        _loading.release()
+
+
+def _after_fork_in_child() -> None:
+    global _loading  # noqa: PLW0603
+    _loading = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork,
+        after_in_parent=_after_fork_in_parent,
+        after_in_child=_after_fork_in_child,
+    )

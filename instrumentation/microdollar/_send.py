@@ -6,7 +6,6 @@ is a send of its own, a redirect is not.
 """
 
 import functools
-import json
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, Self
@@ -15,7 +14,8 @@ from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
 from microdollar import _baggage, _customer, _headers, _pipeline, _stream
 from microdollar._call import Call, Request
-from microdollar._guard import guarded
+from microdollar._guard import guarded, is_foreign
+from microdollar._json import members
 from microdollar._pipeline import Pipeline
 from microdollar._text import label
 from microdollar.providers import Provider, provider_of
@@ -77,7 +77,7 @@ class _Sending:
     ) -> None:
         self._request = request
         self._taken = _headers.take(request.headers)
-        self._withheld = _baggage.withheld()
+        self._withheld: bool | None = None
         self._call: Call | None = None
         if is_instrumentation_enabled():
             self._call = self._begin(pipeline, provider, port)
@@ -126,7 +126,7 @@ class _Sending:
             raise
 
     def __enter__(self) -> Self:
-        self._withheld.__enter__()
+        self._withheld = guarded(_baggage.withhold)()
         return self
 
     def __exit__(
@@ -135,10 +135,10 @@ class _Sending:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._withheld.__exit__(None, None, None)
         guarded(_headers.restore)(self._request.headers, self._taken)
         if exc is not None and self._call is not None:
             self._call.fail(exc)
+        guarded(_baggage.restore)(self._withheld)
 
 
 def _body_facts(request: Any) -> tuple[str | None, bool]:
@@ -150,8 +150,10 @@ def _body_facts(request: Any) -> tuple[str | None, bool]:
     if not content.startswith(b"{") or len(content) > _MAX_REQUEST:
         return None, False
     try:
-        body = json.loads(content)
-    except (ValueError, RecursionError):
+        body = members(content, "model", "stream")
+    except (ValueError, RecursionError) as error:
+        if is_foreign(error):
+            raise
         return None, False
     return label(body.get("model")), body.get("stream") is True
 

@@ -2,13 +2,14 @@
 """The environment variables that steer the meter. A bad value is warned of and the default used."""
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from microdollar._guard import warn_once
 
-__all__ = ["PROTOCOLS", "PROVIDERS", "Settings"]
+__all__ = ["PROTOCOLS", "PROVIDERS", "Settings", "is_switched_off"]
 
 PROTOCOLS = ("http/protobuf", "grpc")
 
@@ -17,8 +18,14 @@ PROVIDERS = ("openai", "anthropic", "gemini")
 load the providers."""
 
 
+_BOOLEANS = {
+    **dict.fromkeys(("true", "1", "on", "yes"), True),
+    **dict.fromkeys(("false", "0", "off", "no"), False),
+}
+
+
 def _boolean(text: str) -> bool:
-    return {"true": True, "1": True, "false": False, "0": False}[text.lower()]
+    return _BOOLEANS[text.lower()]
 
 
 def _positive_integer(text: str) -> int:
@@ -50,23 +57,29 @@ def _url(text: str) -> str:
 def _hosts(text: str) -> dict[tuple[str, int | None], str]:
     hosts = {}
     for entry in filter(None, map(str.strip, text.split(","))):
-        address, equals, provider = entry.rpartition("=")
-        name, port = _address(address.strip().lower())
-        provider = provider.strip().lower()
-        if not equals or not name or provider not in PROVIDERS:
-            raise ValueError
-        hosts[name, port] = provider
+        address, _, provider = entry.lower().rpartition("=")
+        found = _ADDRESS.fullmatch(address.strip())
+        provider = provider.strip()
+        if found is None or provider not in PROVIDERS or int(found["port"] or 1) not in _PORTS:
+            warn_once(
+                f"MICRODOLLAR_HOSTS {entry}",
+                "MICRODOLLAR_HOSTS: %r left out; expected host[:port]=%s",
+                entry,
+                "|".join(PROVIDERS),
+            )
+            continue
+        name = found["v6"] or found["name"].rstrip(".")
+        hosts[name, int(found["port"]) if found["port"] else None] = provider
     return hosts
 
 
-def _address(text: str) -> tuple[str, int | None]:
-    """Split `host`, `host:port`, `[v6]` or `[v6]:port`; the brackets do not belong to the name."""
-    if text.startswith("["):
-        name, _, rest = text[1:].partition("]")
-        port = rest.removeprefix(":")
-    else:
-        name, _, port = text.partition(":")
-    return name, int(port) if port else None
+_ADDRESS = re.compile(
+    r"(?:\[(?P<v6>[0-9a-f:.%]+)\]|(?P<name>[^\s/:@?#=\[\]]*[^\s/:@?#=\[\].]\.?))"
+    r"(?::(?P<port>[0-9]{1,5}))?"
+)
+"""`host`, `host:port`, `[v6]` or `[v6]:port`; the brackets do not belong to the name."""
+
+_PORTS = range(1, 65_536)
 
 
 def _option(variable: str, parse: Callable[[str], Any], default: Any) -> Any:
@@ -114,3 +127,10 @@ class Settings:
         if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
             values["enabled"] = False
         return cls(**values)
+
+
+def is_switched_off(environ: Mapping[str, str]) -> bool:
+    """Whether the environment says that nothing is to be metered."""
+    names = environ.get("OTEL_PYTHON_DISABLED_INSTRUMENTATIONS", "").split(",")
+    disabled = {"microdollar", "*"} & {name.strip() for name in names}
+    return bool(disabled) or not Settings.load(environ).enabled

@@ -25,7 +25,8 @@ class SSEParser:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._size = 0
+        self._line_size = 0
+        self._data_size = 0
         self._line: list[bytes] = []
         self._data: list[bytes] = []
         self._after_cr = False
@@ -49,6 +50,7 @@ class SSEParser:
         for piece in ended:
             line = b"".join((*self._line, piece))
             self._line.clear()
+            self._line_size = 0
             if self._at_start:
                 self._at_start = False
                 line = line.removeprefix(_BYTE_ORDER_MARK)
@@ -57,19 +59,20 @@ class SSEParser:
             elif self._data:
                 yield b"\n".join(self._data)
                 self._data.clear()
-                self._size = 0
+                self._data_size = 0
         if rest:
             self._line.append(rest)
-        self._grow(len(rest))
+            self._line_size += len(rest)
+            self._check()
 
     def _field(self, line: bytes) -> None:
         name, _, value = line.partition(b":")
         if name == b"data":
             value = value.removeprefix(b" ")
             self._data.append(value)
-            self._grow(len(value))
+            self._data_size += len(value) + 1  # with the line end that joins it to the next
+            self._check()
 
-    def _grow(self, size: int) -> None:
-        self._size += size
-        if self._size > self._limit:
+    def _check(self) -> None:
+        if self._line_size + self._data_size > self._limit:
             raise EventTooLargeError

@@ -26,7 +26,10 @@ class _Observed:
 
     def __getattr__(self, name: str) -> Any:
         # `elapsed` and whatever else a library or transport keeps on its streams.
-        return getattr(self.__dict__["_stream"], name)
+        # While a copy is being made there is no stream yet.
+        if name == "_stream":
+            raise AttributeError(name)
+        return getattr(self._stream, name)
 
 
 class _Sync(_Observed):

@@ -5,8 +5,8 @@ import re
 
 __all__ = ["UNSAFE", "label"]
 
-UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-"""Control characters, and lone surrogates, which UTF-8 and so OTLP cannot carry."""
+UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+"""Control characters, line separators, and lone surrogates, which UTF-8 cannot carry."""
 
 
 def label(value: object, limit: int = 256) -> str | None:

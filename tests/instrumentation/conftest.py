@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import microdollar
-from microdollar import _guard, _pipeline
+from microdollar import _customer, _guard, _pipeline
 from tests.fakes.provider import FakeProvider
 
 
@@ -59,6 +59,7 @@ def faults_are_failures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Our own faults fail the test, and what is logged once is logged once per test."""
     monkeypatch.setattr(_guard, "reraise", True)
     monkeypatch.setattr(_guard, "_seen", set())
+    monkeypatch.setattr(_customer, "metering_started", True)
 
 
 @pytest.fixture

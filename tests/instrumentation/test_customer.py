@@ -111,6 +111,58 @@ def test_a_block_left_in_another_context_is_harmless() -> None:
         assert seen()[0] == "globex"
 
 
+def test_blocks_left_in_any_order_take_only_themselves_back() -> None:
+    first, second, third = customer("a"), customer("b", user="u"), customer("b", feature="f")
+    for block in (first, second, third):
+        block.__enter__()
+    first.__exit__(None, None, None)
+    assert seen() == ("b", "u", {"feature": "f"})
+    second.__exit__(None, None, None)
+    assert seen() == ("b", "u", {"feature": "f"})
+    third.__exit__(None, None, None)
+    assert current() is None
+
+
+def test_a_generator_that_ends_early_leaves_the_blocks_above_it() -> None:
+    def work() -> Generator[None, None, None]:
+        with customer("inside"):
+            yield
+
+    generator = work()
+    next(generator)
+    with customer("live"):
+        assert list(generator) == []
+        assert seen()[0] == "live"
+    assert current() is None
+
+
+def test_it_decorates_what_returns_a_coroutine() -> None:
+    """Wrappers of coroutine functions, and objects that are called like one."""
+
+    async def work() -> str | None:
+        await asyncio.sleep(0)
+        return seen()[0]
+
+    class Task:
+        async def __call__(self) -> str | None:
+            return await work()
+
+    def wrapped() -> Any:
+        return work()
+
+    plain: Any = customer("acme")(wrapped)
+    called: Any = customer("acme")(Task())
+
+    async def main() -> None:
+        for function in (plain, called):
+            pending = function()
+            assert current() is None
+            assert await pending == "acme"
+            assert current() is None
+
+    asyncio.run(main())
+
+
 def test_it_decorates_functions_and_coroutine_functions() -> None:
     @customer("acme")
     def function(value: int, *, more: int = 0) -> tuple[int, str | None]:
@@ -205,6 +257,8 @@ def test_numbers_and_uuids_are_names_too() -> None:
     number = uuid.uuid4()
     with customer(42, user=number):
         assert seen() == ("42", str(number), {})
+    with customer(10**255):
+        assert seen()[0] == str(10**255)
 
 
 BAD = {
@@ -212,6 +266,8 @@ BAD = {
     "x" * 257: "longer than 256 characters",
     "a\nb": "has control characters",
     "\ud800": "has control characters",
+    10**256: "longer than 256 characters",
+    10**5000: "longer than 256 characters",
     1.5: "neither str, int nor UUID",
     True: "neither str, int nor UUID",
     None: "empty",

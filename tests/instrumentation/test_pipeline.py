@@ -2,8 +2,11 @@
 """Metering spans are the app's in trace and resource, and independent of it in all else."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextvars import copy_context
 from types import ModuleType
+from typing import Any
+from unittest import mock
 
 import pytest
 from opentelemetry import baggage, context, trace
@@ -14,7 +17,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
 from opentelemetry.trace import SpanContext, TraceFlags, TraceState
 
-from microdollar import customer
+from microdollar import _pipeline, customer
 from microdollar_semconv import SCOPE_NAME
 from tests.fakes.provider import FakeProvider, sample
 from tests.instrumentation.conftest import Meter
@@ -218,6 +221,72 @@ def test_a_call_that_cannot_have_arrived_consumed_nothing(
     assert span.name == "chat"
     assert span.status.status_code is trace.StatusCode.ERROR
     assert span.status.description is None
+
+
+@pytest.mark.usefixtures("no_app")
+@pytest.mark.parametrize(
+    ("status", "source", "error_type"),
+    [(429, "none", "429"), (200, "missing", "{}.HTTPStatusError")],
+)
+def test_a_hook_that_raises_for_the_status_does_not_hide_it(
+    http: ModuleType, meter: Meter, status: int, source: str, error_type: str
+) -> None:
+    def check(response: Any) -> None:
+        raise http.HTTPStatusError("made-up", request=response.request, response=response)
+
+    transport = http.MockTransport(lambda _: http.Response(status, json={}))
+    with (
+        http.Client(transport=transport, event_hooks={"response": [check]}) as client,
+        pytest.raises(http.HTTPStatusError),
+    ):
+        client.post("https://api.openai.com/v1/chat/completions", json={})
+    attributes = meter.attributes()
+    assert attributes["http.response.status_code"] == status
+    assert attributes["microdollar.usage.source"] == source
+    assert attributes["error.type"] == error_type.format(http.__name__)
+
+
+@pytest.mark.usefixtures("no_app")
+def test_our_spans_are_not_in_the_sdks_own_metrics(meter: Meter) -> None:
+    pipeline = _pipeline.current()
+    assert pipeline is not None
+    with mock.patch("opentelemetry.metrics.get_meter_provider", side_effect=AssertionError):
+        pipeline._tracer = None
+        pipeline.tracer()
+
+
+@pytest.mark.usefixtures("no_app")
+def test_a_send_that_ends_in_another_context_is_not_felt(http: ModuleType, meter: Meter) -> None:
+    """Frameworks drive one coroutine from several contexts."""
+
+    class Pause:
+        def __await__(self) -> Generator[None, None, None]:
+            yield
+
+    class Transport(http.AsyncBaseTransport):  # type: ignore[misc, name-defined]
+        async def handle_async_request(self, _: Any) -> Any:
+            await Pause()
+            return http.Response(200, json={})
+
+    client = http.AsyncClient(transport=Transport())
+    request = client.build_request(
+        "POST", "https://api.openai.com/v1/chat/completions", headers={"X-Microdollar-User": "u"}
+    )
+    for end in ("return", "throw"):
+        sending = client.send(request)
+        copy_context().run(sending.send, None)
+        assert "x-microdollar-user" not in request.headers
+        if end == "return":
+            with pytest.raises(StopIteration):
+                copy_context().run(sending.send, None)
+        else:
+            with pytest.raises(ZeroDivisionError):
+                copy_context().run(sending.throw, ZeroDivisionError)
+        assert "x-microdollar-user" in request.headers
+    assert [(span.attributes or {}).get("error.type") for span in meter.spans()] == [
+        None,
+        "ZeroDivisionError",
+    ]
 
 
 @pytest.mark.usefixtures("no_app")

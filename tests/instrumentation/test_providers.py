@@ -101,6 +101,65 @@ def test_running_counts_of_a_chat_stream_are_partial_until_the_last() -> None:
     assert (facts.usage.input_uncached, facts.complete) == (6, True)
 
 
+def test_finish_reasons_of_a_stream_are_distinct_and_few() -> None:
+    for endpoint, choices, reason in (
+        (OPENAI.endpoints[0], "choices", "finish_reason"),
+        (GEMINI.endpoints[1], "candidates", "finishReason"),
+    ):
+        assert endpoint.fold is not None
+        facts = Facts()
+        for number in range(100):
+            facts = endpoint.fold(facts, {choices: [{reason: f"r{number % 20}"}]})
+        assert facts.finish_reasons == tuple(f"r{number}" for number in range(16))
+
+
+def chunk(tokens: int, *, reason: str | None = None) -> dict[str, Any]:
+    candidate = {} if reason is None else {"finishReason": reason}
+    counts = {"promptTokenCount": 5, "candidatesTokenCount": tokens}
+    return {"candidates": [candidate], "usageMetadata": counts}
+
+
+@pytest.mark.parametrize(
+    ("chunks", "complete"),
+    [
+        ([chunk(1, reason="STOP")], False),
+        ([chunk(1, reason="STOP"), chunk(2, reason="STOP")], False),
+        ([chunk(1), chunk(2)], False),
+        ([chunk(1), chunk(2, reason="STOP")], True),
+        ([chunk(1), chunk(2, reason="STOP"), chunk(2)], True),
+        ([{"promptFeedback": {"blockReason": "SAFETY"}, **chunk(0)}], True),
+    ],
+)
+def test_a_reason_to_finish_ends_a_stream_that_began_without_one(
+    chunks: list[dict[str, Any]], complete: bool
+) -> None:
+    """Some models give a reason with every chunk; then only the end of the stream tells."""
+    fold = GEMINI.endpoints[1].fold
+    assert fold is not None
+    facts = Facts()
+    for one in chunks:
+        facts = fold(facts, one)
+    assert facts.complete is complete
+
+
+def test_counts_and_totals_have_a_limit() -> None:
+    assert chat({"prompt_tokens": 2**53}).input_uncached == 2**53
+    assert chat({"prompt_tokens": 2**53 + 1}).input_uncached is None
+    assert usage_attributes(Usage(input_uncached=2**53, cache_read=1)) == {
+        "gen_ai.usage.cache_read.input_tokens": 1
+    }
+    half = Usage(output=2**52, units={"web_search": 2**52})
+    assert half + half == Usage(output=2**53, units={"web_search": 2**53})
+    one = Usage(output=1, units={"web_search": 1})
+    assert half + half + one == Usage()
+
+
+def test_a_model_in_a_path_is_a_label() -> None:
+    assert GEMINI.match("POST", "/v1/models/g\x00:generateContent") == (GEMINI.endpoints[0], None)
+    found = GEMINI.match("POST", f"/v1/models/{'g' * 300}:generateContent")
+    assert found == (GEMINI.endpoints[0], "g" * 256)
+
+
 def test_drawn_images_of_an_unnamed_model_are_not_lost() -> None:
     tool_usage = {"image_gen": {"input_tokens": 1, "output_tokens": 2}}
     read = OPENAI.endpoints[2].read

@@ -41,6 +41,7 @@ class Collector(SpanExporter):
         self.limit = 10_000
         self.shut = 0
         self.suppressed: set[object] = set()
+        self._endpoint: str | None = None
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         self.attempts += 1
@@ -126,7 +127,8 @@ def test_a_full_queue_drops_the_newest_and_counts_them(
     for number in range(600, 603):
         queue.on_end(span(number))
     assert boot.dropped_calls == 3
-    assert len(warnings_logged) == 1
+    (message,) = [one for one in warnings_logged if "queue of 600 is full" in one]
+    assert "boot.dropped_calls" in message
     collector.down.clear()
     assert queue.force_flush()
     assert collector.names == numbers(range(600))
@@ -222,20 +224,115 @@ def test_a_span_may_end_in_the_middle_of_another_ones_end(
     assert sorted(map(int, collector.names)) == list(range(200))
 
 
+def refuse(_: Any) -> None:
+    raise RuntimeError("can't create new thread at interpreter shutdown")
+
+
+def test_what_ends_when_no_thread_can_be_started_is_delivered(
+    queue: SpanQueue, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker for it is started before, while Python still starts threads."""
+    last = span(1)
+    queue.prepare_exit(1, expected=True)
+    with monkeypatch.context() as only:
+        only.setattr(threading.Thread, "start", refuse)
+        queue.on_end(last)
+        assert queue.force_flush()
+    assert collector.names == ["1"]
+
+
 def test_without_new_threads_a_flush_delivers_itself(
     queue: SpanQueue, collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Python refuses new threads while it shuts down."""
-
-    def refuse(_: Any) -> None:
-        raise RuntimeError("can't create new thread at interpreter shutdown")
-
+    """In the time it is given: none, and nothing is tried; a failed attempt is the last."""
     last = span(1)
     with monkeypatch.context() as only:
         only.setattr(threading.Thread, "start", refuse)
         queue.on_end(last)
-        assert queue.force_flush(0)
+        assert not queue.force_flush(0)
+        assert collector.attempts == 0
+        collector.down.set()
+        assert not queue.force_flush(3_600_000)
+        assert collector.attempts == 1
+        collector.down.clear()
+        assert queue.force_flush()
     assert collector.names == ["1"]
+
+
+def test_at_the_end_a_failed_attempt_is_the_last(queue: SpanQueue, collector: Collector) -> None:
+    collector.down.set()
+    queue.on_end(span(1))
+    queue.prepare_exit(1, expected=False)
+    assert not queue.force_flush(3_600_000)
+    assert collector.attempts > 0
+    assert len(queue) == 1
+    collector.down.clear()
+    assert queue.force_flush(3_600_000)
+    assert collector.names == ["1"]
+
+
+def test_the_end_does_not_wait_for_ever_for_an_exporter_being_loaded(queue: SpanQueue) -> None:
+    free = threading.Event()
+
+    def hold() -> None:
+        with _queue._loading:
+            held.set()
+            free.wait(10)
+
+    held = threading.Event()
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(10)
+    queue.prepare_exit(0.001, expected=True)
+    assert queue._exporter is None
+    free.set()
+    thread.join()
+
+
+def test_a_shut_queue_is_not_waited_for(collector: Collector) -> None:
+    collector.down.set()
+    queue = SpanQueue(lambda: collector, capacity=1)
+    queue.on_end(span(1))
+    queue.shutdown()
+    assert not queue.force_flush(3_600_000)
+    queue.stop()
+    until(lambda: not queue._works())
+
+
+def test_a_span_in_the_workers_hands_is_not_delivered(queue: SpanQueue) -> None:
+    """From Python 3.13 on, putting hands an item over before the worker runs."""
+    queue._worker = threading.current_thread()
+    queue.on_end(span(1))
+    item = queue._incoming.get()
+    assert len(queue) == 1
+    assert not queue.force_flush(0)
+    queue._worker = None
+    queue._incoming.put(item)
+    assert queue.force_flush()
+    assert len(queue) == 0
+
+
+def test_a_worker_that_has_died_is_replaced(queue: SpanQueue, collector: Collector) -> None:
+    dead = threading.Thread()
+    dead.start()
+    dead.join()
+    queue._worker = dead
+    queue.on_end(span(1))
+    assert queue.force_flush()
+    assert collector.names == ["1"]
+
+
+def test_the_first_failure_is_said_once_and_where(
+    queue: SpanQueue, collector: Collector, warnings_logged: list[str]
+) -> None:
+    collector._endpoint = "https://user:secret@collector:4318/v1/traces?key=secret"
+    collector.down.set()
+    queue.on_end(span(1))
+    until(lambda: collector.attempts > 2)
+    assert warnings_logged == [
+        "microdollar: metering spans cannot be delivered to https://collector:4318/v1/traces yet; "
+        "they are kept in memory and sent later"
+    ]
 
 
 def child(queue: SpanQueue, parent_boot: str, result: Any) -> None:

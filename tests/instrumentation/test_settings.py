@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from microdollar import _guard, providers
-from microdollar._settings import PROVIDERS, Settings
+from microdollar import providers
+from microdollar._settings import PROVIDERS, Settings, is_switched_off
 
 
 def test_the_defaults() -> None:
@@ -27,6 +27,10 @@ def test_the_defaults() -> None:
     [
         ("ENABLED", "false", "enabled", False),
         ("ENABLED", "0", "enabled", False),
+        ("ENABLED", "Off", "enabled", False),
+        ("ENABLED", "no", "enabled", False),
+        ("ENABLED", "on", "enabled", True),
+        ("ENABLED", "yes", "enabled", True),
         ("ENABLED", " True ", "enabled", True),
         ("ENABLED", "", "enabled", True),
         ("HOSTS", "LLM.local=openai", "hosts", {("llm.local", None): "openai"}),
@@ -36,6 +40,7 @@ def test_the_defaults() -> None:
             "hosts",
             {("a", 1): "openai", ("b", None): "anthropic"},
         ),
+        ("HOSTS", "llm.local.:80=openai", "hosts", {("llm.local", 80): "openai"}),
         ("HOSTS", "[::1]:80=gemini", "hosts", {("::1", 80): "gemini"}),
         ("HOSTS", "[::1]=gemini", "hosts", {("::1", None): "gemini"}),
         ("OTLP_ENDPOINT", "http://c:4318", "otlp_endpoint", "http://c:4318"),
@@ -52,13 +57,7 @@ def test_a_good_value(variable: str, text: str, option: str, value: Any) -> None
 @pytest.mark.parametrize(
     ("variable", "text"),
     [
-        ("ENABLED", "off"),
-        ("HOSTS", "localhost:8000"),
-        ("HOSTS", "=openai"),
-        ("HOSTS", "a=b=c:x=openai"),
-        ("HOSTS", "a:port=openai"),
-        ("HOSTS", "a="),
-        ("HOSTS", "a=mystery"),
+        ("ENABLED", "maybe"),
         ("OTLP_ENDPOINT", "c:4318"),
         ("OTLP_PROTOCOL", "http/json"),
         ("QUEUE_SIZE", "0"),
@@ -76,6 +75,46 @@ def test_a_bad_value_is_said_and_the_default_used(
     assert text not in message
 
 
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "localhost:8000",
+        "=openai",
+        ".=openai",
+        "a=b=c:x=openai",
+        "a:port=openai",
+        "a:0=openai",
+        "a:65536=openai",
+        "a=",
+        "a=mystery",
+        "http://a=openai",
+        "a/v1=openai",
+        "[::1=openai",
+    ],
+)
+def test_a_bad_host_is_named_and_the_others_hold(entry: str, warnings_logged: list[str]) -> None:
+    settings = Settings.load({"MICRODOLLAR_HOSTS": f"b=gemini,{entry},c:65535=openai"})
+    assert settings.hosts == {("b", None): "gemini", ("c", 65535): "openai"}
+    assert warnings_logged == [
+        f"microdollar: MICRODOLLAR_HOSTS: {entry!r} left out; "
+        "expected host[:port]=openai|anthropic|gemini"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("environ", "expected"),
+    [
+        ({}, False),
+        ({"MICRODOLLAR_ENABLED": "off"}, True),
+        ({"OTEL_SDK_DISABLED": "true"}, True),
+        ({"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "flask, microdollar"}, True),
+        ({"OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "flask"}, False),
+    ],
+)
+def test_switched_off(environ: dict[str, str], expected: bool) -> None:
+    assert is_switched_off(environ) is expected
+
+
 def test_every_provider_can_be_declared() -> None:
     assert set(PROVIDERS) == set(providers.PROVIDERS)
 
@@ -88,5 +127,4 @@ def test_a_disabled_sdk_disables_metering() -> None:
     st.sampled_from(["ENABLED", "HOSTS", "OTLP_ENDPOINT", "QUEUE_SIZE", "EXIT_TIMEOUT"]), st.text()
 )
 def test_no_value_raises(variable: str, text: str) -> None:
-    _guard._seen.add(("warning", f"MICRODOLLAR_{variable}"))
     Settings.load({f"MICRODOLLAR_{variable}": text})

@@ -5,13 +5,14 @@ import gzip
 import json
 import zlib
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from microdollar import _body
+from microdollar import _body, _decode
 from microdollar._body import Body
 from microdollar._decode import UnknownEncodingError, decoder
 from microdollar._sse import EventTooLargeError, SSEParser
@@ -72,14 +73,22 @@ def test_any_cut_gives_the_same_events(data: list[list[str]], end: str, cuts: li
 
 def test_an_event_has_a_limit() -> None:
     size = LIMIT - 6
-    assert events(b"data: " + b"x" * size + b"\n\n") == [b"x" * size]
+    line = b"data: " + b"x" * size
+    assert events(line + b"\n\n") == [b"x" * size]
+    assert events(*[line[i : i + 1] for i in range(len(line))], b"\n\n") == [b"x" * size]
     for chunks in (
         [b"data: " + b"x" * LIMIT],
         [b"x" * 10] * 101,
         [b"data: " + b"x" * 90 + b"\n"] * 12,
+        [b"data:\n"] * (LIMIT + 1),
     ):
         with pytest.raises(EventTooLargeError):
             events(*chunks)
+
+
+def test_what_is_no_data_has_no_limit_over_many_lines() -> None:
+    lines = [b": keep-", b"alive\n", b"event: x\n", b"id: ", b"1\r"] * 500
+    assert events(b"data: a\n", *lines, b"\n\n") == [b"a"]
 
 
 def test_many_events_have_no_limit() -> None:
@@ -123,6 +132,38 @@ def test_encodings_come_off_in_reverse() -> None:
 def test_an_unknown_encoding_is_refused(encoding: str) -> None:
     with pytest.raises(UnknownEncodingError):
         decoder(encoding)
+
+
+def reverse(data: bytes) -> bytes:
+    return data[::-1]
+
+
+@pytest.mark.parametrize(
+    ("module", "decompressor"),
+    [
+        ("compression.zstd", SimpleNamespace(decompress=reverse)),
+        ("backports.zstd", SimpleNamespace(decompress=reverse)),
+        (
+            "zstandard",
+            SimpleNamespace(decompressobj=lambda: SimpleNamespace(decompress=reverse)),
+        ),
+    ],
+)
+def test_zstd_by_whichever_module_there_is(
+    monkeypatch: pytest.MonkeyPatch, module: str, decompressor: Any
+) -> None:
+    installed = SimpleNamespace(ZstdDecompressor=lambda: decompressor)
+
+    def load(name: str) -> Any:
+        if name == module:
+            return installed
+        raise ImportError
+
+    monkeypatch.setattr(_decode, "import_module", load)
+    assert decoder("zstd")(b"abc") == b"cba"
+    monkeypatch.setattr(_decode, "import_module", lambda _: load("none"))
+    with pytest.raises(UnknownEncodingError):
+        decoder("zstd")
 
 
 CHAT = PROVIDERS["openai"].endpoints[0]
@@ -188,7 +229,7 @@ HOSTILE = [
     b'{"usage":[]}',
     b'{"usage":{"prompt_tokens":"5","completion_tokens":-1,"total_tokens":true}}',
     b'{"usage":{"prompt_tokens":1e400}}',
-    b'{"usage":{"prompt_tokens":9223372036854775808}}',
+    b'{"usage":{"prompt_tokens":9007199254740993}}',
     b'{"choices":{"a":1},"id":5,"model":["x"],"error":[]}',
     b'{"choices":[null,1,{"finish_reason":{}}],"usage":{"prompt_tokens_details":[]}}',
 ]

@@ -2,6 +2,7 @@
 """A stream passes untouched, and its call ends exactly once however the app leaves it."""
 
 import asyncio
+import copy
 import gc
 import pickle
 import threading
@@ -22,6 +23,17 @@ from tests.instrumentation.test_samples import check
 CHAT = "openai.chat.stream.sse"
 MESSAGES = "anthropic.messages.stream.sse"
 START = sample(MESSAGES).body.index(b"event: content_block_start")
+
+
+def test_a_stream_can_be_copied(http: ModuleType, meter: Meter, fake: FakeProvider) -> None:
+    fake.queue("openai", sample(CHAT))
+    with http.Client() as client, client.stream("POST", chat(fake), json={}) as response:
+        stream = copy.copy(response.stream)
+        assert isinstance(stream, http.SyncByteStream)
+        with pytest.raises(AttributeError):
+            stream.__class__.__new__(stream.__class__).anything  # noqa: B018
+        response.read()
+    assert len(meter.spans()) == 1
 
 
 def chat(fake: FakeProvider) -> str:

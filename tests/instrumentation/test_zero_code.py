@@ -304,4 +304,74 @@ def test_what_could_not_be_sent_by_the_end_is_said(fake: FakeProvider) -> None:
     fake.queue("openai", sample("openai.chat.json"))
     env = environment(fake, f"http://127.0.0.1:{closed_port()}", MICRODOLLAR_EXIT_TIMEOUT="0.2")
     done = run([sys.executable, "-c", script(fake, "call()")], env)
-    assert "1 metering spans could not be delivered" in done.stderr
+    assert "microdollar: 1 call was not delivered; it is in no ledger\n" in done.stderr
+
+
+def test_dropped_calls_are_among_those_that_could_not_be_sent(fake: FakeProvider) -> None:
+    fake.queue("openai", *[sample("openai.chat.json")] * 3)
+    nowhere = f"http://user:secret@127.0.0.1:{closed_port()}"
+    env = environment(fake, nowhere, MICRODOLLAR_QUEUE_SIZE="1")
+    done = run([sys.executable, "-c", script(fake, "call(); call(); call()")], env)
+    assert (
+        "microdollar: 3 calls were not delivered (2 of them dropped when the queue was full); "
+        "they are in no ledger\n" in done.stderr
+    )
+    ours = [line for line in done.stderr.splitlines() if line.startswith("microdollar:")]
+    assert "secret" not in "".join(ours)
+
+
+def test_a_dead_collector_does_not_hold_up_the_end(fake: FakeProvider) -> None:
+    """One attempt is made; the time limit, here longer than the test may take, is not used up.
+
+    The same goes for a forked child, which ends twice: by its finalizers and by its threads.
+    """
+    fake.queue("openai", *[sample("openai.chat.json")] * 2)
+    code = """
+        import multiprocessing
+        child = multiprocessing.get_context("fork").Process(target=call)
+        child.start()
+        child.join()
+        call()
+    """
+    nowhere = f"http://127.0.0.1:{closed_port()}"
+    env = environment(fake, nowhere, MICRODOLLAR_EXIT_TIMEOUT="600")
+    done = run([sys.executable, "-W", "ignore", "-c", script(fake, code)], env)
+    assert done.stderr.count("1 call was not delivered") == 2
+
+
+def test_a_fork_waits_for_an_exporter_that_is_being_loaded(
+    fake: FakeProvider, collector: Collector
+) -> None:
+    """Else the child inherits an import that nobody finishes."""
+    fake.queue("openai", *[sample("openai.chat.json")] * 2)
+    code = """
+        import os, time
+        call()
+        while "requests" not in sys.modules:
+            time.sleep(0)
+        pid = os.fork()
+        if pid == 0:
+            import requests.adapters
+            client = httpx2.Client()
+            call()
+            sys.exit(0)
+        assert os.waitpid(pid, 0)[1] == 0
+    """
+    run([sys.executable, "-c", script(fake, code)], environment(fake, collector.url))
+    assert len(collector.spans()) == 2
+
+
+def test_a_block_without_metering_is_said_once_with_the_way_out(fake: FakeProvider) -> None:
+    code = """
+        import microdollar
+        for _ in range(2):
+            with microdollar.customer("acme"):
+                pass
+    """
+    command = [sys.executable, "-c", textwrap.dedent(code)]
+    env = environment(fake, "http://127.0.0.1:1")
+    said = run(command, env).stderr
+    assert said.count("metering was not started") == 1
+    assert "microdollar.instrument()" in said
+    assert run(command, env | {"MICRODOLLAR_ENABLED": "off"}).stderr == ""
+    assert run([ZERO_CODE, *command], env | {"OTEL_TRACES_EXPORTER": "none"}).stderr == ""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from microdollar._facts import Facts
+from microdollar._text import label
 
 __all__ = ["Endpoint", "Provider"]
 
@@ -25,6 +26,8 @@ class Endpoint:
             even parsed.
         streams: The path alone says that the response is a stream.
         complete_at_end: A stream that ends in order is complete, whatever its last event.
+        members: The only members of a whole response that `read` needs, where it may be long and
+            holds no text in which their names could occur; empty for all.
         api_type: Value of `openai.api.type`.
     """
 
@@ -35,6 +38,7 @@ class Endpoint:
     matters: re.Pattern[bytes] = re.compile(b"")
     streams: bool = False
     complete_at_end: bool = False
+    members: tuple[str, ...] = ()
     api_type: str | None = None
 
 
@@ -62,5 +66,5 @@ class Provider:
         for endpoint in self.endpoints:
             found = endpoint.path.search(path)
             if found is not None:
-                return endpoint, found.groupdict().get("model")
+                return endpoint, label(found.groupdict().get("model"))
         return None

@@ -4,10 +4,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["count", "objects", "part", "present"]
+from microdollar._facts import MAX_COUNT
 
-_MAX_COUNT = 2**63 - 1
-"""The largest integer OTLP carries."""
+__all__ = ["count", "objects", "part", "present"]
 
 
 def part(value: object, *path: str) -> Mapping[str, Any]:
@@ -28,7 +27,7 @@ def count(value: object) -> int | None:
     """A count as providers write it, or None."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_COUNT:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_COUNT:
         return value
     return None
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from microdollar._facts import Facts, Usage, total
+from microdollar._facts import Facts, Usage, distinct, total
 from microdollar._text import label
 from microdollar.providers._endpoint import Endpoint, Provider
 from microdollar.providers._wire import count, objects, part, present
@@ -65,7 +65,7 @@ def _facts(body: Mapping[str, Any], wire: Mapping[str, Any]) -> Facts:
     return Facts(
         response_id=label(body.get("responseId")),
         model=label(body.get("modelVersion")),
-        finish_reasons=tuple(reason for reason in reasons if reason),
+        finish_reasons=distinct(*reasons),
         error_type=label(part(body, "error").get("status")),
         service_tier=label(wire.get("serviceTier")),
         usage=_usage(wire),
@@ -80,14 +80,17 @@ def _read(body: Mapping[str, Any]) -> Facts:
 
 def _fold(facts: Facts, event: Mapping[str, Any]) -> Facts:
     now = _facts(event, {**facts.wire, **present(part(event, "usageMetadata"))})
-    blocked = "blockReason" in part(event, "promptFeedback")
+    # Some models give a reason with every chunk. Only one that was missing before is the last's;
+    # otherwise the end of the stream has to tell.
+    ended = bool(facts.wire and now.finish_reasons and not facts.finish_reasons)
+    ended = ended or "blockReason" in part(event, "promptFeedback")
     return replace(
         now,
         response_id=now.response_id or facts.response_id,
         model=now.model or facts.model,
-        finish_reasons=facts.finish_reasons + now.finish_reasons,
+        finish_reasons=distinct(*facts.finish_reasons, *now.finish_reasons),
         error_type=now.error_type or facts.error_type,
-        complete=bool(now.usage) and (facts.complete or bool(now.finish_reasons) or blocked),
+        complete=bool(now.usage) and (facts.complete or ended),
     )
 
 
@@ -120,6 +123,7 @@ PROVIDER = Provider(
             operation="embeddings",
             path=re.compile(r"/models/(?P<model>[^/:]+):(?:embedContent|batchEmbedContents)$"),
             read=_read_embedding,
+            members=("usageMetadata",),
         ),
     ),
 )

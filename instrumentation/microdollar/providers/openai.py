@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from microdollar._facts import Facts, Usage
+from microdollar._facts import Facts, Usage, distinct
 from microdollar._text import label
 from microdollar.providers._endpoint import Endpoint, Provider
 from microdollar.providers._wire import count, objects, part
@@ -61,14 +61,15 @@ def _read_chat(body: Mapping[str, Any]) -> Facts:
 
 
 def _finish_reasons(body: Mapping[str, Any]) -> tuple[str, ...]:
-    reasons = (label(choice.get("finish_reason")) for choice in objects(body.get("choices")))
-    return tuple(reason for reason in reasons if reason)
+    return distinct(
+        *(label(choice.get("finish_reason")) for choice in objects(body.get("choices")))
+    )
 
 
 def _fold_chat(facts: Facts, event: Mapping[str, Any]) -> Facts:
     """Usage comes, if the caller asked for it, on one last chunk without choices."""
     now = _read_chat(event)
-    reasons = facts.finish_reasons + now.finish_reasons
+    reasons = distinct(*facts.finish_reasons, *now.finish_reasons)
     usage = now.usage or facts.usage
     return Facts(
         response_id=now.response_id or facts.response_id,
@@ -170,6 +171,7 @@ PROVIDER = Provider(
             operation="embeddings",
             path=re.compile(r"/embeddings/?$"),
             read=_read_embeddings,
+            members=("id", "model", "usage"),
         ),
     ),
 )
