@@ -78,9 +78,9 @@ def test_every_model_and_provider_of_the_source_is_in_the_book(book: Book) -> No
 def test_float_residues_are_rounded_to_six_decimals_and_counted(
     caplog: pytest.LogCaptureFixture, book: Book
 ) -> None:
-    with caplog.at_level(logging.INFO, "microdollar_exporter.price.importer"):
+    with caplog.at_level(logging.DEBUG, "microdollar_exporter.price.importer"):
         import_genai_prices()
-    (message,) = (record.getMessage() for record in caplog.records)
+    _, message = (record.getMessage() for record in caplog.records)
     assert "26 distinct float residues rounded" in message
     assert "'input_audio_hours': 15, 'output_citation_mtok': 1" in message
 
