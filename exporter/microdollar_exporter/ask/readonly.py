@@ -32,7 +32,9 @@ _WINDOW = frozenset(
         *("lead", "nth_value", "ntile", "percent_rank", "rank", "rank_dense", "row_number"),
     }
 )
-_NO_PURE_FUNCTIONS = frozenset({"json_serialize_plan", "parse_duckdb_log_message"})
+_NO_PURE_FUNCTIONS = frozenset(
+    {"current_setting", "getvariable", "json_serialize_plan", "parse_duckdb_log_message"}
+)
 
 
 def check_select(con: duckdb.DuckDBPyConnection, sql: str) -> None:
