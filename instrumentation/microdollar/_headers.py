@@ -1,20 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """The per-request headers that say whom a call is made for, and that never leave the process."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from microdollar._customer import Attribution, attribution
 
-__all__ = ["read", "restore", "take"]
+__all__ = ["OURS", "PRIVATE", "read", "restore", "take"]
 
 _CUSTOMER, _USER, _TAGS = "x-microdollar-customer", "x-microdollar-user", "x-microdollar-tags"
 
-_PRIVATE = (_CUSTOMER, _USER, _TAGS, "baggage")
+OURS = (_CUSTOMER, _USER, _TAGS)
+"""No host is sent these: only we can read them, and they hold the names of customers."""
+
+PRIVATE = (*OURS, "baggage")
+"""What no provider is sent."""
 
 
-def take(headers: Any) -> dict[str, str]:
-    """Remove our headers, and `baggage`, from the headers of a request; returns them as written."""
-    found = [name for name in _PRIVATE if name in headers]
+def take(headers: Any, names: Sequence[str]) -> dict[str, str]:
+    """Remove the headers of these names from a request's; returns them as they were written."""
+    found = [name for name in names if name in headers]
     if not found:
         return {}
     written = {name.lower(): name for name in (raw.decode("latin-1") for raw, _ in headers.raw)}

@@ -66,20 +66,27 @@ def _prepare(client: Any, request: Any) -> "_Sending | None":
     url = request.url
     port = url.port or {"https": 443, "http": 80}.get(url.scheme)
     provider = provider_of(url.host, port, pipeline.settings.hosts)
-    return None if provider is None else _Sending(pipeline, provider, request, port)
+    if provider is None and not any(name in request.headers for name in _headers.OURS):
+        return None
+    return _Sending(pipeline, provider, request, port)
 
 
 class _Sending:
-    """One send to a provider's host, from before it leaves until its response's head is here."""
+    """One send, from before it leaves until its response's head is here.
+
+    To a provider's host it may be a call; to any other it is only rid of our headers.
+    """
 
     def __init__(
-        self, pipeline: Pipeline, provider: Provider, request: Any, port: int | None
+        self, pipeline: Pipeline, provider: Provider | None, request: Any, port: int | None
     ) -> None:
         self._request = request
-        self._taken = _headers.take(request.headers)
+        self._private = provider is not None
+        names = _headers.PRIVATE if self._private else _headers.OURS
+        self._taken = _headers.take(request.headers, names)
         self._withheld: bool | None = None
         self._call: Call | None = None
-        if is_instrumentation_enabled():
+        if provider is not None and is_instrumentation_enabled():
             self._call = self._begin(pipeline, provider, port)
 
     @guarded
@@ -126,7 +133,8 @@ class _Sending:
             raise
 
     def __enter__(self) -> Self:
-        self._withheld = guarded(_baggage.withhold)()
+        if self._private:
+            self._withheld = guarded(_baggage.withhold)()
         return self
 
     def __exit__(
@@ -138,7 +146,8 @@ class _Sending:
         guarded(_headers.restore)(self._request.headers, self._taken)
         if exc is not None and self._call is not None:
             self._call.fail(exc)
-        guarded(_baggage.restore)(self._withheld)
+        if self._private:
+            guarded(_baggage.restore)(self._withheld)
 
 
 def _body_facts(request: Any) -> tuple[str | None, bool]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Our headers and the app's baggage never reach a provider, and reach everybody else."""
+"""Our headers reach nobody, and the app's baggage reaches everybody but providers."""
 
 import asyncio
 from collections.abc import Iterator
@@ -66,6 +66,18 @@ def test_any_path_of_a_provider_is_kept_clean(
     assert meter.spans() == ()
 
 
+def test_a_host_that_is_no_provider_is_sent_baggage_and_not_our_headers(
+    http: ModuleType, meter: Meter
+) -> None:
+    headers = {**OURS, "baggage": "tenant=acme"}
+    with FakeProvider() as undeclared, http.Client() as client:
+        request = client.build_request("POST", undeclared.url("openai") + "/x", headers=headers)
+        client.send(request)
+        assert left(undeclared) == {"baggage"}
+    assert request.headers["x-microdollar-customer"] == "acme"
+    assert meter.spans() == ()
+
+
 def test_a_request_can_be_sent_again(http: ModuleType, meter: Meter, fake: FakeProvider) -> None:
     fake.queue("openai", sample("openai.chat.json"), sample("openai.chat.json"))
     with http.Client() as client:
@@ -122,7 +134,7 @@ def test_baggage_injected_below_us_is_withheld(
             assert not left(fake)
             # Gemini is not declared here, so to us it is any host.
             client.get(fake.url("gemini") + "/v1beta/models", headers=OURS)
-            assert left(fake) == PRIVATE
+            assert left(fake) == {"baggage"}
     finally:
         instrumentor.uninstrument()
         microdollar.uninstrument()
