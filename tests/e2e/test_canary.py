@@ -17,12 +17,14 @@ CALLS = 8
 
 
 def with_canary(name: str) -> Reply:
-    """A sample whose answer text is the canary."""
+    """A sample whose answer is the canary: its text, a call of a tool, and a header."""
     reply = sample(name)
+    secret = CANARY.encode()
     text = re.compile(rb'("(?:content|text)":\s*)"[^"]*"')
-    body, count = text.subn(rb'\1"' + CANARY.encode() + b'"', reply.body)
+    called = b'"tool_calls":[{"type":"function","function":{"name":"f","arguments":"%s"}}]' % secret
+    body, count = text.subn(rb'\1"%s",%s' % (secret, called), reply.body)
     assert count
-    return replace(reply, body=body)
+    return replace(reply, body=body, headers={**reply.headers, "x-canary": CANARY})
 
 
 def refused(provider: Provider) -> Reply:

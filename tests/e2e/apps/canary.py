@@ -24,7 +24,20 @@ def main() -> None:
             with contextlib.suppress(openai.APIStatusError):
                 answer = client.chat.completions.create(
                     model="gpt-6-luna",
-                    messages=[{"role": "user", "content": CANARY}],
+                    messages=[
+                        {"role": "user", "content": CANARY},
+                        {
+                            "role": "assistant",
+                            "tool_calls": [
+                                {
+                                    "id": "call_1",
+                                    "type": "function",
+                                    "function": {"name": "look", "arguments": CANARY},
+                                }
+                            ],
+                        },
+                        {"role": "tool", "tool_call_id": "call_1", "content": CANARY},
+                    ],
                     tools=[{"type": "function", "function": tool}],
                     user=CANARY,
                     metadata={"note": CANARY},
