@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 _GRACE_SECONDS = 5.0
 """How long what has begun may take to end; less than the 10 s after which supervisors kill."""
-_PATIENCE_SECONDS = 30.0
+_PATIENCE_SECONDS = 10.0
 """How long to wait for a process that has the file open."""
 
 
