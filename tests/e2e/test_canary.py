@@ -33,7 +33,7 @@ def refused(provider: Provider) -> Reply:
 
 
 def test_a_canary_is_in_no_file_no_log_and_no_row(otelcol: Path, tmp_path: Path) -> None:
-    """Nor in the queue of the Collector, which holds what the app sent."""
+    """Nor in the Collector's queue. What the app itself sends is looked at in its own tests."""
     db = tmp_path / "meter.duckdb"
     exporter = Exporter(db)
     collector = RunningCollector(

@@ -169,7 +169,10 @@ def test_recorded_at_never_goes_back(path: Path) -> None:
     first.close()
     again = Store(path)
     again.append(evidence(), entries)
-    assert one(again, "SELECT min(recorded_at) FROM ledger") == (datetime(2199, 1, 1),)
+    assert one(again, "SELECT min(recorded_at), max(recorded_at) FROM ledger") == (
+        datetime(2199, 1, 1),
+        datetime(2199, 1, 1, 0, 0, 0, 1),
+    )
     again.close()
 
 
@@ -356,6 +359,20 @@ def test_the_price_book_in_force_is_known_for_every_moment(store: Store) -> None
         store.record_book(prices)
     found = store.cursor().execute("SELECT book_id FROM price_book_in_force").fetchall()
     assert found == [(first.id,), (second.id,), (first.id,)]
+
+
+def test_the_price_book_in_force_is_right_though_the_clock_has_gone_back(path: Path) -> None:
+    """The later row is the later one, also after a restart."""
+    store = Store(path)
+    store.record_book(import_genai_prices())
+    store.cursor().execute("UPDATE price_book_in_force SET in_force_from = TIMESTAMP '2199-01-01'")
+    store.close()
+    again = Store(path)
+    second = Book(providers=[], rows=[], source="test", source_version="2")
+    again.record_book(second)
+    last = "SELECT arg_max(book_id, in_force_from) FROM price_book_in_force"
+    assert one(again, last) == (second.id,)
+    again.close()
 
 
 def test_a_file_of_something_else_is_refused_and_left_as_it_is(path: Path) -> None:

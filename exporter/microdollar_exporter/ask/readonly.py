@@ -60,7 +60,7 @@ def check_select(con: duckdb.DuckDBPyConnection, sql: str) -> None:
     tables = TABLES | {
         entry["key"].lower() for node in nodes for entry in _part(node, "cte_map").get("map", [])
     }
-    functions = _pure_functions(duckdb.__version__)
+    functions = _pure_functions()
     for node in nodes:
         _check_table(node, tables)
         if node.get("type") == "TABLE_FUNCTION":
@@ -89,7 +89,7 @@ def _require(allowed: bool, what: str, instead: frozenset[str] = frozenset()) ->
 
 
 @functools.cache
-def _pure_functions(version: str) -> frozenset[str]:  # noqa: ARG001 - another DuckDB, another list
+def _pure_functions() -> frozenset[str]:
     """Every built-in function whose value depends on its arguments alone, and the clock."""
     with duckdb.connect() as con:
         rows = con.execute("""

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -43,6 +43,12 @@ class PriceBook(Protocol):
     def canonical_json(self) -> bytes: ...
     def table_rows(self) -> Sequence[Mapping[str, Any]]: ...
 
+
+_LAST_RECORDED = """
+    SELECT max(moment) FROM (
+        SELECT max(recorded_at) AS moment FROM ledger
+        UNION ALL SELECT max(in_force_from) FROM price_book_in_force
+    )"""
 
 _TRANSIENT = (
     duckdb.FatalException,
@@ -85,7 +91,7 @@ class Store:
         self._con = open_file(path, read_only=False, patience=patience)
         try:
             migrate(self._con)
-            [(last,)] = self._con.execute("SELECT max(recorded_at) FROM ledger").fetchall()
+            [(last,)] = self._con.execute(_LAST_RECORDED).fetchall()
         except BaseException:
             self._con.close()
             raise
@@ -221,13 +227,14 @@ class Store:
         self._con.register("batch", batch)
         try:
             self._con.execute(
-                f"INSERT INTO {table} BY NAME SELECT *, ? AS {column} FROM batch",  # noqa: S608
+                f"INSERT INTO {table} BY NAME SELECT *, ? AS {column} FROM batch",  # noqa: S608 - our names
                 [value],
             )
         finally:
             self._con.unregister("batch")
 
     def _clock(self) -> datetime:
-        """UTC now, never earlier than anything recorded before: the books are ordered by it."""
-        self._recorded_at = max(self._recorded_at, datetime.now(UTC).replace(tzinfo=None))
+        """UTC now, and later than anything recorded before: the books are ordered by it."""
+        now = datetime.now(UTC).replace(tzinfo=None)
+        self._recorded_at = max(self._recorded_at + timedelta(microseconds=1), now)
         return self._recorded_at
