@@ -3,7 +3,7 @@ UV := $(or $(shell command -v uv 2>/dev/null),.tools/bin/uv)
 PYTHON ?= python3
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help demo test lint types contracts pytest format semconv startup clean
+.PHONY: help demo test lint types contracts pytest format semconv startup bench clean
 
 help:  ## Say what can be made
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -24,7 +24,7 @@ types: .venv  ## Check types
 contracts: .venv  ## Check which package may import which
 	$(UV) run --no-sync lint-imports
 
-pytest: .venv  ## Run the tests alone
+pytest: .venv .venv-emitters  ## Run the tests alone
 	@# Beforehand, because a first build takes longer than a test may. Where there is none to be
 	@# had, the tests that need one say so.
 	@$(UV) run --no-sync python tests/collector/obtain.py || true
@@ -40,13 +40,21 @@ semconv: .venv  ## Write what is generated from the attribute registry
 startup: .venv  ## Measure what metering adds to the start of a process
 	$(UV) run --no-sync python benchmarks/startup.py
 
+bench: .venv  ## Measure the server side beside a Collector: about half an hour, 20 GB of disk
+	$(UV) run --no-sync python -m benchmarks.server
+
 clean:  ## Remove what was installed and generated
-	rm -rf .venv .tools demo-output .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-emitters .tools demo-output .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv: $(UV) uv.lock pyproject.toml semconv/pyproject.toml instrumentation/pyproject.toml exporter/pyproject.toml
 	$(UV) sync --locked --all-packages
 	@touch .venv
+
+# What else reports model calls, apart from the environment of the tests.
+.venv-emitters: .venv
+	UV_PROJECT_ENVIRONMENT=$@ $(UV) sync --locked --all-packages --no-default-groups --group emitters
+	@touch $@
 
 # --target also works where the system's Python may not be installed into.
 .tools/bin/uv:

@@ -3,10 +3,27 @@
 
 import atexit
 import os
+from collections.abc import Callable
 
 import pytest
 
 _CLEARED = ("OTEL_", "MICRODOLLAR_", "OPENAI_", "ANTHROPIC_", "GEMINI_", "GOOGLE_")
+
+_FIGURES = pytest.StashKey[list[str]]()
+
+
+@pytest.fixture
+def say(pytestconfig: pytest.Config) -> Callable[[str], None]:
+    """Have something said at the end of the run: how much was tried, and by which seed."""
+    return pytestconfig.stash.setdefault(_FIGURES, []).append
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Say it."""
+    for line in config.stash.get(_FIGURES, []):
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture(autouse=True)

@@ -1,48 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """The `microdollar` command."""
 
-import logging
-import sys
 from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from microdollar_exporter.errors import MicrodollarError
+from microdollar_exporter import cli_customers, cli_operate
+from microdollar_exporter.cli_shared import db_option, form_option, plain_errors, show
+
+if TYPE_CHECKING:
+    from microdollar_exporter.access.tokens import TokenFile
+    from microdollar_exporter.telemetry.logs import LogFormat
 
 __all__ = ["main"]
 
-_db = click.option(
-    "--db",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=Path("meter.duckdb"),
-    show_default=True,
-    envvar="MICRODOLLAR_DB",
-    show_envvar=True,
-    help="The ledger's DuckDB file.",
-)
-_form = click.option(
-    "--format",
-    "form",
-    type=click.Choice(["table", "csv", "json"]),
-    default="table",
-    show_default=True,
-)
-
-
-def _plain_errors(command: Callable[..., None]) -> Callable[..., None]:
-    """Say an expected error in one line, without a traceback."""
-
-    @wraps(command)
-    def run(*args: Any, **kwargs: Any) -> None:
-        try:
-            command(*args, **kwargs)
-        except MicrodollarError as error:
-            raise click.ClickException(str(error)) from error
-
-    return run
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -51,40 +25,271 @@ def main() -> None:
     """Meter what each customer's LLM calls consumed and what they cost, to the microdollar."""
 
 
-@main.command()
-@_db
-@click.option(
+for _command in (*cli_customers.COMMANDS, *cli_operate.COMMANDS):
+    main.add_command(_command)
+
+
+class _Option(click.Option):
+    """An option that stands under a heading."""
+
+    def __init__(self, *args: Any, section: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.section = section
+
+
+class _Sections(click.Command):
+    """A command whose help has a heading over each kind of option."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                section = getattr(parameter, "section", "Options")
+                sections.setdefault(section, []).append(record)
+        for section, records in sections.items():
+            with formatter.section(section):
+                formatter.write_dl(records)
+
+
+def _setting(section: str, name: str, **kwargs: Any) -> Callable[[_Command], _Command]:
+    """An option of `serve`, which `MICRODOLLAR_` and its name give as well."""
+    variable = "MICRODOLLAR_" + name.removeprefix("--").upper().replace("-", "_")
+    return click.option(name, cls=_Option, section=section, envvar=variable, **kwargs)
+
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
+_tokens = click.option(
+    "--tokens",
+    type=_FILE,
+    envvar="MICRODOLLAR_TOKENS",
+    show_envvar=True,
+    help="The file of tokens; without it the ledger's name with .tokens added.",
+)
+
+
+@main.command(cls=_Sections)
+@_setting(
+    "Where",
+    "--db",
+    type=_FILE,
+    default=Path("meter.duckdb"),
+    show_default=True,
+    help="The ledger's DuckDB file.",
+)
+@_setting(
+    "Where",
     "--grpc",
+    metavar="HOST:PORT",
     default="127.0.0.1:4317",
     show_default=True,
-    envvar="MICRODOLLAR_GRPC",
-    show_envvar=True,
-    help="OTLP/gRPC: HOST:PORT.",
+    help="OTLP/gRPC.",
 )
-@click.option(
+@_setting(
+    "Where",
     "--http",
+    metavar="HOST:PORT",
     default="127.0.0.1:4318",
     show_default=True,
-    envvar="MICRODOLLAR_HTTP",
-    show_envvar=True,
-    help="OTLP/HTTP, and queries while the file is being written: HOST:PORT.",
+    help="OTLP/HTTP, questions and metrics.",
 )
-@_plain_errors
-def serve(db: Path, grpc: str, http: str) -> None:
+@_setting("Who may enter", "--tokens", type=_FILE, help="The file of tokens.  [default: DB.tokens]")
+@_setting(
+    "Who may enter",
+    "--insecure-no-auth",
+    is_flag=True,
+    help="Let whoever reaches a door send spans.",
+)
+@_setting("Who may enter", "--tls-cert", type=_FILE, help="Certificate chain in PEM: turns on TLS.")
+@_setting("Who may enter", "--tls-key", type=_FILE, help="Its private key in PEM.")
+@_setting(
+    "Who may enter",
+    "--tls-client-ca",
+    type=_FILE,
+    help="Let in only clients with a certificate of this authority, in PEM.",
+)
+@_setting(
+    "How much at once",
+    "--max-request-mib",
+    metavar="MIB",
+    type=click.IntRange(min=1, max=1024),
+    default=64,
+    show_default=True,
+    help="Refuse larger requests.",
+)
+@_setting(
+    "How much at once",
+    "--max-waiting-mib",
+    metavar="MIB",
+    type=click.IntRange(min=1),
+    default=256,
+    show_default=True,
+    help="Ask senders to come back later while this much is not yet written.",
+)
+@_setting(
+    "How much at once",
+    "--max-requests",
+    metavar="N",
+    type=click.IntRange(min=1),
+    default=1000,
+    show_default=True,
+    help="The same, in requests.",
+)
+@_setting(
+    "How much at once",
+    "--max-spans-per-second",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="What each token may send on average.  [default: no limit]",
+)
+@_setting(
+    "What it says of itself",
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="Lines for people, or a JSON object a line.",
+)
+@_setting(
+    "What it says of itself",
+    "--otlp-metrics",
+    is_flag=True,
+    help="Send its own metrics to OTEL_EXPORTER_OTLP_METRICS_ENDPOINT.",
+)
+@plain_errors
+def serve(
+    *,
+    db: Path,
+    grpc: str,
+    http: str,
+    tokens: Path | None,
+    insecure_no_auth: bool,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    tls_client_ca: Path | None,
+    max_request_mib: int,
+    max_waiting_mib: int,
+    max_requests: int,
+    max_spans_per_second: int | None,
+    log_format: "LogFormat",
+    otlp_metrics: bool,
+) -> None:
     """Receive OTLP spans, price them and keep the ledger, until SIGTERM.
 
-    An export is acknowledged once it is on disk. Port 0 takes a free port.
+    An export is acknowledged once it is on disk. Port 0 takes a free port. Every option can be
+    given in the environment too: --tls-cert as MICRODOLLAR_TLS_CERT.
     """
-    from microdollar_exporter.serve import Address, serve  # noqa: PLC0415 - only this command
-
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s"
+    from microdollar_exporter.access.tls import Tls  # noqa: PLC0415 - only this command
+    from microdollar_exporter.listen import Address  # noqa: PLC0415 - only this command
+    from microdollar_exporter.receive.limits import (  # noqa: PLC0415 - only this command
+        MEBIBYTE,
+        Bounds,
     )
-    serve(db, Address.parse("--grpc", grpc), Address.parse("--http", http))
+    from microdollar_exporter.serve import Settings, serve  # noqa: PLC0415 - only this command
+    from microdollar_exporter.telemetry.logs import (  # noqa: PLC0415 - only this command
+        configure_logging,
+    )
+
+    configure_logging(log_format)
+    serve(
+        Settings(
+            db=db,
+            grpc=Address.parse("--grpc", grpc),
+            http=Address.parse("--http", http),
+            tokens=tokens,
+            insecure=insecure_no_auth,
+            tls=Tls.of(tls_cert, tls_key, tls_client_ca),
+            bounds=Bounds(
+                request_bytes=max_request_mib * MEBIBYTE,
+                bytes=max_waiting_mib * MEBIBYTE,
+                requests=max_requests,
+                spans_per_second=max_spans_per_second,
+            ),
+            otlp_metrics=otlp_metrics,
+        )
+    )
+
+
+@main.group()
+def token() -> None:
+    """Make, list and revoke the tokens that let senders and readers in.
+
+    A running exporter knows of a change from the next request on. Once there is a token file,
+    everything wants a token.
+    """
+
+
+@token.command()
+@db_option
+@_tokens
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    required=True,
+    help="ingest, read, read:customer=NAME, metrics or admin; several by repeating it.",
+)
+@click.option("--name", help="What to call it; without one it has an id only.")
+@click.option(
+    "--expires", metavar="TIME", help="2027-01-01, a UTC time, or 90d from now; never by default."
+)
+@plain_errors
+def create(
+    *, db: Path, tokens: Path | None, scopes: tuple[str, ...], name: str | None, expires: str | None
+) -> None:
+    """Make a token and print it, this once: only its hash is kept."""
+    from microdollar_exporter.access.tokens import expiry  # noqa: PLC0415 - only this command
+
+    file = _token_file(db, tokens)
+    first = not file.in_force()
+    secret, made = file.create(scopes, name=name, expires_at=expiry(expires) if expires else None)
+    click.echo(secret)
+    click.echo(f"{made.id}: {', '.join(made.scopes)}, in {file.path}", err=True)
+    if first:
+        click.echo("It is the first: from now on, sending spans wants a token too.", err=True)
+
+
+@token.command("list")
+@db_option
+@_tokens
+@plain_errors
+def list_tokens(db: Path, tokens: Path | None) -> None:
+    """List the tokens, by what they may do and until when."""
+    import tabulate  # noqa: PLC0415 - only this command
+
+    rows = [
+        (
+            made.id,
+            made.name or "",
+            ", ".join(made.scopes),
+            f"{made.created_at:%Y-%m-%d}",
+            f"{made.expires_at:%Y-%m-%d %H:%M}" if made.expires_at else "never",
+        )
+        for made in _token_file(db, tokens).read()
+    ]
+    headers = ("id", "name", "scopes", "created", "expires")
+    show(tabulate.tabulate(rows, headers, "simple", disable_numparse=True) + "\n", "table")
+
+
+@token.command()
+@db_option
+@_tokens
+@click.argument("name")
+@plain_errors
+def revoke(db: Path, tokens: Path | None, name: str) -> None:
+    """Revoke the token of this name or id; it is refused from the next request on."""
+    gone = _token_file(db, tokens).revoke(name)
+    click.echo(f"revoked {gone.id}: {', '.join(gone.scopes)}", err=True)
+
+
+def _token_file(db: Path, tokens: Path | None) -> "TokenFile":
+    from microdollar_exporter.access.tokens import TokenFile  # noqa: PLC0415 - only `token`
+
+    return TokenFile(tokens) if tokens else TokenFile.beside(db.resolve())
 
 
 @main.command()
-@_db
+@db_option
 @click.option(
     "--by",
     default="customer",
@@ -95,8 +300,8 @@ def serve(db: Path, grpc: str, http: str) -> None:
 @click.option("--from", "from_", metavar="TIME", help="First instant: 2026-11-01, or a UTC time.")
 @click.option("--to", metavar="TIME", help="The instant after the last, in the same forms.")
 @click.option("--customer", help='Only this customer; "unassigned" for calls without one.')
-@_form
-@_plain_errors
+@form_option
+@plain_errors
 def report(
     *, db: Path, by: str, from_: str | None, to: str | None, customer: str | None, form: str
 ) -> None:
@@ -109,16 +314,16 @@ def report(
     from microdollar_exporter.ask.report import report_on  # noqa: PLC0415 - loads pandas
 
     made = report_on(connect(db), by, from_=from_, to=to, customer=customer)
-    _print(render(made, form), form)
+    show(render(made, form), form)
     if form == "csv":
         click.echo(made.honesty, err=True)
 
 
 @main.command()
-@_db
-@_form
+@db_option
+@form_option
 @click.argument("query")
-@_plain_errors
+@plain_errors
 def sql(db: Path, form: str, query: str) -> None:
     """Answer one SELECT over the ledger.
 
@@ -128,14 +333,4 @@ def sql(db: Path, form: str, query: str) -> None:
     from microdollar_exporter.ask.connect import connect  # noqa: PLC0415 - loads pyarrow
     from microdollar_exporter.ask.render import render_rows  # noqa: PLC0415 - loads pandas
 
-    _print(render_rows(connect(db).sql(query), form), form)
-
-
-def _print(text: str, form: str) -> None:
-    """Files for programs are UTF-8 whatever the locale; a table loses what a terminal lacks."""
-    if form == "table":
-        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-        text = text.encode(encoding, "replace").decode(encoding)
-        click.echo(text, nl=False)
-    else:
-        click.echo(text.encode(), nl=False)
+    show(render_rows(connect(db).sql(query), form), form)

@@ -3,26 +3,34 @@
 
 from collections.abc import Mapping
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
-__all__ = ["KIND_USAGE", "Entry"]
+from microdollar_exporter.evidence import Identity
 
-KIND_USAGE = "usage"
+__all__ = ["CORRECTION", "REVERSAL", "USAGE", "Entry", "Standing", "reversal"]
+
+USAGE: Final = "usage"
+REVERSAL: Final = "reversal"
+CORRECTION: Final = "correction"
 
 
 class Entry(NamedTuple):
-    """The columns of the `ledger` table in their order, but for `recorded_at`: the store's clock.
+    """The columns of the `ledger` table, but for those the store fills: its id and its moment.
 
-    `entry_id` is a pure function of kind, trace, span, start and the row's position in the call.
-    `started_at` is microseconds since 1970 UTC, `cost` microdollars (None when unknown). The
-    bucket columns are those of `Usage`; None means not reported.
+    `position` numbers the rows of one call from 0; `revision` counts how often this row had been
+    booked and reversed before. `started_at` is microseconds since 1970 UTC, `cost` microdollars
+    (None when unknown). `rule` is the dialect rule that read the span, `price_book` the book that
+    priced it. The bucket columns are those of `Usage`; None means not reported. `reverses` is the
+    id of the entry that a reversal takes back, `decision` that of the operator's decision that
+    called for the entry.
     """
 
-    entry_id: str
     kind: str
     started_at: int
     trace_id: str
     span_id: str
+    position: int
+    revision: int
     customer_id: str | None
     user_id: str | None
     tags: Mapping[str, str]
@@ -49,7 +57,47 @@ class Entry(NamedTuple):
     image_out: int | None
     units: Mapping[str, int]
     usage_source: str
+    rule: str
     cost: Decimal | None
     price_status: str
     price_row: str | None
+    price_book: str | None
+    reverses: str | None
+    decision: str | None
     reason: str
+
+    @property
+    def identity(self) -> Identity:
+        """The span whose call the entry books."""
+        return self.trace_id, self.span_id, self.started_at
+
+
+class Standing(NamedTuple):
+    """An entry that is in the books and has not been reversed, with the id the store gave it."""
+
+    entry_id: str
+    entry: Entry
+
+
+_SIGNED: Final = (
+    *("calls", "input_uncached", "cache_read", "cache_write_5m", "cache_write_1h"),
+    *("cache_write", "input_tool", "output", "reasoning", "audio_in", "audio_out"),
+    *("image_in", "image_out", "cost"),
+)
+"""The columns that are summed, beside `units`."""
+
+
+def reversal(standing: Standing, reason: str) -> Entry:
+    """The entry that takes another back: the same with every sum negated."""
+    entry = standing.entry
+    sums = {name: getattr(entry, name) for name in _SIGNED}
+    negated: dict[str, Any] = {
+        name: None if value is None else -value for name, value in sums.items()
+    }
+    return entry._replace(
+        kind=REVERSAL,
+        units={name: -count for name, count in entry.units.items()},
+        reverses=standing.entry_id,
+        reason=reason,
+        **negated,
+    )

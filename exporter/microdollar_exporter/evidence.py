@@ -3,39 +3,80 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
-__all__ = ["RESOURCE_CUSTOMER_ID", "UNREAD_USAGE", "Evidence"]
+__all__ = ["RESOURCE", "SPAN_NAME", "UNREAD_USAGE", "Evidence", "Identity", "Profile", "Role"]
 
-RESOURCE_CUSTOMER_ID = "resource.microdollar.customer.id"
-"""Where evidence keeps a customer that was declared for the whole process."""
+RESOURCE = "resource."
+"""What the names of attributes begin with that were declared for a whole process."""
+
+SPAN_NAME = "span.name"
+"""Where a profile keeps the name of its spans, if a dialect knows its spans by it."""
 
 UNREAD_USAGE = "unread.usage"
-"""Where evidence keeps the names of usage attributes whose values could not be read."""
+"""Where `details` keeps the names of usage attributes whose values could not be read."""
+
+Role = Literal["call", "agent", "other"]
+"""What a span can stand for.
+
+`call`: a physical call, or a witness of one. `agent`: an agent that runs elsewhere, whose usage may
+be the only one reported. `other`: nothing to bill: an agent loop here, a chain, a tool, a counter.
+"""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
-    """One span, as the `spans` table keeps it.
+@dataclass(frozen=True, slots=True, eq=False)
+class Profile:
+    """What many spans of one emitter have in common, kept once.
 
-    Ids are lower-case hexadecimal (32 and 16 digits), times microseconds since 1970 UTC. `rule`
-    names the dialect rule that recognised the span and its version. `boot_id` and
-    `call_sequence` number the calls of one process from 1, so that gaps show. `attributes` holds
-    metadata as text and `usage` the numbers the emitter reported, both under the names they came
-    with.
+    `rule` names the dialect rule that recognised the spans, and its version. `kind` is the span
+    kind in OpenTelemetry's word (`client`, `internal`, …), `status` is `ok`, `error` or None.
+    `attributes` holds metadata as text under the names it came with; those of the resource begin
+    with `resource.`. `direct` says that the call was seen on the wire to a provider's own host,
+    with what it consumed: nothing can know better. `detail_names` and `usage_names` are the keys
+    of the spans' `details` and `usage`, in their order.
     """
 
+    service: str | None
+    environment: str | None
+    scope: str | None
+    scope_version: str | None
+    kind: str | None
+    status: str | None
+    rule: str
+    role: Role
+    direct: bool
+    attributes: Mapping[str, str]
+    detail_names: tuple[str, ...]
+    usage_names: tuple[str, ...]
+
+
+Identity = tuple[str, str, int]
+"""What a span is known by: its trace, its id and its start."""
+
+
+class Evidence(NamedTuple):
+    """One span, as the `spans` table keeps it.
+
+    Ids are lower-case hexadecimal (32 and 16 digits), times microseconds since 1970 UTC.
+    `boot_id` is the run of a process, and `call_sequence` numbers its calls from 1, so that gaps
+    show. `details` holds the
+    texts that differ from call to call (whom it was for, conversation, request id) and `usage` the
+    numbers the emitter reported, both under the names they came with.
+    """
+
+    profile: Profile
     trace_id: str
     span_id: str
     parent_span_id: str | None
     started_at: int
     ended_at: int
-    service: str | None
-    environment: str | None
-    scope: str | None
-    scope_version: str | None
-    rule: str
-    status: str | None
+    response_id: str | None
     boot_id: str | None
     call_sequence: int | None
-    attributes: Mapping[str, str]
+    details: Mapping[str, str]
     usage: Mapping[str, int]
+
+    @property
+    def identity(self) -> Identity:
+        """What the span is known by."""
+        return self.trace_id, self.span_id, self.started_at

@@ -1,22 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 """Turn evidence into usage rows with disjoint buckets: the one place that does.
 
-On the wire OpenTelemetry's counts nest: input includes what was read from and written to a
-cache and what tools put in, output includes reasoning. Here the parts are taken out again.
+What a span means follows from its profile, which thousands of spans share, and from which counts
+it has. Both are worked out once and kept; per span only the counts themselves are read.
 """
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
-from microdollar_exporter.evidence import UNREAD_USAGE, Evidence
+from microdollar_exporter.dialects.buckets import disjoint, extra
+from microdollar_exporter.dialects.conventions import Output
+from microdollar_exporter.dialects.dialect import Dialect
+from microdollar_exporter.dialects.facts import Facts, facts
+from microdollar_exporter.dialects.reading import Reading, read
+from microdollar_exporter.evidence import UNREAD_USAGE, Evidence, Profile
 from microdollar_exporter.usage import BUCKETS, PARTS, Usage, UsageRow
 from microdollar_semconv import attributes as md
-from microdollar_semconv import gen_ai as ga
 
 __all__ = ["normalise"]
 
-_SOURCES = frozenset(
+_SOURCES: Final = frozenset(
     {
         md.USAGE_SOURCE_PROVIDER,
         md.USAGE_SOURCE_PROVIDER_PARTIAL,
@@ -26,96 +30,148 @@ _SOURCES = frozenset(
     }
 )
 
+# What is kept is of the senders' making, so it is bounded; when full it starts anew.
+_MAX_KEPT: Final = 10_000
+
+_facts: dict[Profile, Facts] = {}
+_readings: dict[tuple[Dialect, tuple[str, ...]], Reading] = {}
+
+_NOTHING: Final = Usage()
+
+_SAY_CACHE_READS: Final = frozenset({"openai", "anthropic"})
+"""The providers whose counts, where they are theirs, always come with one of cache reads.
+Source: openlit 1.45.0."""
+
 
 def normalise(evidence: Evidence) -> list[UsageRow]:
-    """The usage rows of a call: its own model's first, then those of other models inside it."""
-    attributes = evidence.attributes
-    usage, notes = _own_usage(evidence.usage)
-    source = attributes.get(md.USAGE_SOURCE)
-    if source not in _SOURCES:
-        notes += ("the usage source is not said",)
-        source = md.USAGE_SOURCE_MISSING
-    if unread := attributes.get(UNREAD_USAGE):
-        notes += (f"not read: {unread}",)
-    facts: dict[str, Any] = {
-        "started_at": evidence.started_at,
-        "provider": attributes.get(ga.PROVIDER_NAME),
-        "operation": attributes.get(ga.OPERATION_NAME),
-        "request_model": attributes.get(ga.REQUEST_MODEL),
-        "service_tier": attributes.get(ga.OPENAI_RESPONSE_SERVICE_TIER)
-        or attributes.get(md.RESPONSE_SERVICE_TIER),
-        "speed": attributes.get(md.RESPONSE_SPEED),
-        "inference_geo": attributes.get(md.RESPONSE_INFERENCE_GEO),
-        "source": source,
-    }
+    """The usage rows of a call: its own model's first, then those of other models inside it.
+
+    Whatever counts a span has, this gives at least one row and raises nothing.
+
+    Raises:
+        UnknownRule: this version does not have the dialect rule that the evidence names.
+    """
+    profile, counts = evidence.profile, evidence.usage
+    known = _facts.get(profile) or _learn(profile)
+    key = (known.dialect, tuple(counts))
+    reading = _readings.get(key) or _read(key)
+    notes = [*known.notes]
+    usage = disjoint(counts, reading, known.dialect, reading.cache or known.cache, notes)
+    if known.dialect.is_ours:
+        source = known.source
+        if source not in _SOURCES:
+            notes.append("the usage source is not said")
+            source = md.USAGE_SOURCE_MISSING
+    else:
+        source, usage = _source(evidence, known, reading, usage, notes)
+    details = evidence.details
+    if details and (unread := details.get(UNREAD_USAGE)):
+        notes.append(f"not read: {unread}")
     rows = [
         UsageRow(
-            position=0,
-            calls=1,
-            response_model=attributes.get(ga.RESPONSE_MODEL),
-            usage=usage,
-            notes=notes,
-            **facts,
+            0,
+            1,
+            evidence.started_at,
+            known.provider,
+            known.operation,
+            known.request_model,
+            known.response_model,
+            known.service_tier,
+            known.speed,
+            known.inference_geo,
+            source,
+            usage,
+            tuple(notes),
         )
     ]
+    if reading.extra_input or reading.extra_output or md.USAGE_ADDITIONAL in details:
+        rows += _further(rows[0], counts, reading, details)
+    return rows
+
+
+def _learn(profile: Profile) -> Facts:
+    if len(_facts) >= _MAX_KEPT:
+        _facts.clear()
+    known = _facts[profile] = facts(profile)
+    return known
+
+
+def _read(key: tuple[Dialect, tuple[str, ...]]) -> Reading:
+    if len(_readings) >= _MAX_KEPT:
+        _readings.clear()
+    dialect, names = key
+    reading = _readings[key] = read(dialect.families, names)
+    return reading
+
+
+def _source(
+    evidence: Evidence, known: Facts, reading: Reading, usage: Usage, notes: list[str]
+) -> tuple[str, Usage]:
+    """Where the counts of someone else's span come from, and what of them was bought."""
+    counts, dialect = evidence.usage, known.dialect
+    if reading.not_understood:
+        notes.append(f"not understood: {','.join(reading.not_understood)}")
+    if known.from_cache:
+        notes.append(f"answered from the gateway's cache: {sum(counts.values())} tokens not bought")
+        return md.USAGE_SOURCE_NONE, _NOTHING
+    if not reading.reported or (known.failed and not any(counts.values())):
+        return _without_usage(evidence, known, reading, notes), _NOTHING
+    if dialect.hides_cache and reading.input and not reading.splits_cache:
+        notes.append("this emitter does not say how much of the input was cached")
+    if known.streamed and reading.output:
+        if dialect.output is Output.HIGH_IN_STREAMS:
+            notes.append("this emitter counts a few tokens of a stream's output twice")
+        elif dialect.output is Output.GUESSED_IN_STREAMS and not reading.splits_cache:
+            notes.append("this emitter guesses the tokens of streams that report none")
+            if known.provider in _SAY_CACHE_READS:
+                return md.USAGE_SOURCE_ESTIMATED, usage
+    if known.estimated:
+        return md.USAGE_SOURCE_ESTIMATED, usage
+    return md.USAGE_SOURCE_PROVIDER_PARTIAL if known.failed else md.USAGE_SOURCE_PROVIDER, usage
+
+
+def _without_usage(evidence: Evidence, known: Facts, reading: Reading, notes: list[str]) -> str:
+    """Whether a call that reports no usage consumed nothing, or nobody knows how much."""
+    if reading.total:
+        notes.append(f"only a total of {evidence.usage[reading.total]} tokens is reported")
+        return md.USAGE_SOURCE_MISSING
+    if known.pending:
+        notes.append("the response was not ready; its usage was to come later")
+        return md.USAGE_SOURCE_MISSING
+    if not known.failed or UNREAD_USAGE in evidence.details:
+        return md.USAGE_SOURCE_MISSING
+    if known.cut_off:
+        notes.append("ended by a timeout or by the caller: may have been billed")
+        return md.USAGE_SOURCE_MISSING
+    if known.answered and (evidence.response_id or known.response_model != known.request_model):
+        notes.append("failed after the answer had begun: may have been billed")
+        return md.USAGE_SOURCE_MISSING
+    return md.USAGE_SOURCE_NONE
+
+
+def _further(
+    own: UsageRow, counts: Mapping[str, int], reading: Reading, details: Mapping[str, str]
+) -> list[UsageRow]:
+    """Rows for what else was billed with a call: extra tokens of its model, and other models."""
+    rows = []
+    if more := extra(counts, reading):
+        rows.append(own._replace(position=1, calls=0, usage=more, notes=()))
     # A further model was not asked for by the caller: only the response names it.
-    facts["request_model"] = None
-    for position, row in enumerate(_additional(attributes), start=1):
+    for row in _additional(details):
         rows.append(
-            UsageRow(
-                position=position,
+            own._replace(
+                position=len(rows) + 1,
                 calls=0,
+                request_model=None,
                 response_model=row.get("model"),
                 usage=Usage(**{name: row[name] for name in (*BUCKETS, *PARTS) if name in row}),
-                **facts,
+                notes=(),
             )
         )
     return rows
 
 
-def _own_usage(counts: Mapping[str, int]) -> tuple[Usage, tuple[str, ...]]:
-    """Disjoint buckets from the nested counts of one span, and what had to be put right."""
-    notes = []
-    cache_read = counts.get(ga.USAGE_CACHE_READ_INPUT_TOKENS)
-    cache_write = counts.get(ga.USAGE_CACHE_WRITE_INPUT_TOKENS)
-    write_5m = counts.get(md.USAGE_CACHE_WRITE_5M_INPUT_TOKENS)
-    write_1h = counts.get(md.USAGE_CACHE_WRITE_1H_INPUT_TOKENS)
-    tool = counts.get(md.USAGE_TOOL_INPUT_TOKENS)
-
-    # Should the parts exceed the whole they are what is known best, and nothing counts twice.
-    written = max(cache_write or 0, (write_5m or 0) + (write_1h or 0))
-    uncached = counts.get(ga.USAGE_INPUT_TOKENS)
-    if uncached is not None:
-        uncached -= (cache_read or 0) + written + (tool or 0)
-        if uncached < 0:
-            notes.append(f"cache and tool input exceed the input by {-uncached} tokens")
-            uncached = 0
-    other_writes = cache_write
-    if other_writes is not None:
-        other_writes -= (write_5m or 0) + (write_1h or 0)
-        if other_writes < 0:
-            notes.append(f"5 m and 1 h cache writes exceed all writes by {-other_writes} tokens")
-            other_writes = 0
-    prefix = md.USAGE_UNITS_PREFIX
-    usage = Usage(
-        input_uncached=uncached,
-        cache_read=cache_read,
-        cache_write_5m=write_5m,
-        cache_write_1h=write_1h,
-        cache_write=other_writes,
-        input_tool=tool,
-        output=counts.get(ga.USAGE_OUTPUT_TOKENS),
-        reasoning=counts.get(ga.USAGE_REASONING_OUTPUT_TOKENS),
-        audio_in=counts.get(ga.USAGE_AUDIO_INPUT_TOKENS),
-        audio_out=counts.get(ga.USAGE_AUDIO_OUTPUT_TOKENS),
-        image_in=counts.get(ga.USAGE_IMAGE_INPUT_TOKENS),
-        image_out=counts.get(ga.USAGE_IMAGE_OUTPUT_TOKENS),
-        units={k.removeprefix(prefix): n for k, n in counts.items() if k.startswith(prefix)},
-    )
-    return usage, tuple(notes)
-
-
-def _additional(attributes: Mapping[str, str]) -> list[dict[str, Any]]:
+def _additional(details: Mapping[str, str]) -> list[dict[str, Any]]:
     """The rows of other models; `reduce` has checked their form."""
-    text = attributes.get(md.USAGE_ADDITIONAL)
+    text = details.get(md.USAGE_ADDITIONAL)
     return json.loads(text) if text else []

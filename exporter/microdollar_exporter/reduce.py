@@ -1,169 +1,65 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reduce an OTLP span to evidence: the first function that sees a span, and the only allow-list.
+"""Reduce OTLP spans to evidence: the first function that sees a span keeps only what `allow` names.
 
-Nothing that is not named in `ALLOWED` or `ALLOWED_PREFIXES` survives: no event, no link, no
-status description, no span name. What an emitter puts into a prompt cannot reach the disk.
+The attributes of a million calls are mostly the same few hundred bytes. Each is read once and then
+recognised by its bytes, and the set of those on one span leads to a `Profile` that is made once.
+What differs from call to call (ids, counts, whom it was for) is read in place.
 """
 
-import json
-import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from struct import Struct
+from typing import Any, Final
 
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
-from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 
-from microdollar_exporter.evidence import RESOURCE_CUSTOMER_ID, UNREAD_USAGE, Evidence
-from microdollar_exporter.usage import BUCKETS, PARTS
-from microdollar_semconv import SCOPE_NAME
+from microdollar_exporter.allow import (
+    ALLOWED,
+    ALLOWED_PREFIXES,
+    MAX_NAME,
+    MAX_NAMED,
+    RESOURCE_ALLOWED,
+    Field,
+    Keep,
+    Reader,
+    known_name,
+    plain,
+    text,
+)
+from microdollar_exporter.dialects import MARKS, recognise
+from microdollar_exporter.errors import MalformedRequest
+from microdollar_exporter.evidence import RESOURCE, SPAN_NAME, UNREAD_USAGE, Evidence, Profile
+from microdollar_exporter.hosts import is_provider
+from microdollar_exporter.response_ids import true_response_id
+from microdollar_exporter.wire import ExportRequest
 from microdollar_semconv import attributes as md
 from microdollar_semconv import gen_ai as ga
 
-__all__ = ["ALLOWED", "ALLOWED_PREFIXES", "RULE_GEN_AI", "RULE_MICRODOLLAR", "Reduced", "reduce"]
+__all__ = ["Reduced", "Reducer", "reduce"]
 
-RULE_MICRODOLLAR = "microdollar/1"
-"""Spans of our own instrumentation: one per physical call, conforming to `semconv/`."""
-RULE_GEN_AI = "gen_ai/1"
-"""GenAI spans of anyone else: kept as evidence, not booked."""
+_MAX_NANOS: Final = 2**63 - 1
+_NO_TRACE: Final = bytes(16)
+_NO_SPAN: Final = bytes(8)
+_KINDS: Final = {1: "internal", 2: "server", 3: "client", 4: "producer", 5: "consumer"}
+_STATUS: Final = {1: "ok", 2: "error"}
 
-MAX_TEXT = 256
-MAX_NAMED = 16
-"""How many tags, how many units, and how many further models one span may have."""
-MAX_NAME = 64
-MAX_ROWS_TEXT = 16_384
-MAX_COUNT = 2**53
-_MAX_NANOS = 2**63 - 1
+# What is remembered comes from senders, so it is bounded; when full it starts anew.
+_MAX_REMEMBERED: Final = 50_000
+_MAX_RECENT: Final = 100_000
+_MAX_REMEMBERED_BYTES: Final = 192
+_MAX_VARIANTS: Final = 1000
 
-Reader = Callable[[AnyValue], str | int | None]
+# The tags of a key, a value, an int_value, a string_value and a double_value in protobuf's encoding.
+_KEY_TAG, _VALUE_TAG, _INT_TAG, _STRING_TAG, _DOUBLE_TAG = 0x0A, 0x12, 0x18, 0x0A, 0x21
 
-_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-
-
-def _plain(text: str, longest: int = MAX_TEXT) -> str | None:
-    """A short text of one line that UTF-8 can hold, or None when it is not one."""
-    return text if 0 < len(text) <= longest and not _UNSAFE.search(text) else None
-
-
-def _text(value: AnyValue) -> str | None:
-    """A short single-line text; flags and numbers as OTel writes them; anything else is refused."""
-    match value.WhichOneof("value"):
-        case "string_value":
-            text = value.string_value
-        case "bool_value":
-            return "true" if value.bool_value else "false"
-        case "int_value":
-            return str(value.int_value)
-        case "double_value":
-            return repr(value.double_value)
-        case _:
-            return None
-    return _plain(text)
-
-
-def _texts(value: AnyValue) -> str | None:
-    """A list of short words, joined with commas."""
-    if value.WhichOneof("value") != "array_value":
-        return _text(value)
-    words = [_text(item) for item in value.array_value.values]
-    joined = ",".join(word for word in words if word is not None)
-    return joined if 0 < len(joined) <= MAX_TEXT else None
-
-
-def _count(value: AnyValue) -> int | None:
-    """A count: an integer, or a double without a fraction, that a double could hold exactly."""
-    match value.WhichOneof("value"):
-        case "int_value":
-            number = value.int_value
-        case "double_value" if value.double_value.is_integer():
-            number = int(value.double_value)
-        case _:
-            return None
-    return number if 0 <= number <= MAX_COUNT else None
-
-
-def _usage_rows(value: AnyValue) -> str | None:
-    """`microdollar.usage.additional`, rebuilt from the members that its definition names.
-
-    All of it or nothing: a row left out would be money left out.
-    """
-    text = value.string_value
-    if not 0 < len(text) <= MAX_ROWS_TEXT:
-        return None
-    try:
-        rows = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(rows, list) or not 0 < len(rows) <= MAX_NAMED:
-        return None
-    kept = []
-    for row in rows:
-        name = row.get("model") if isinstance(row, dict) else None
-        model = _plain(name) if isinstance(name, str) else None
-        if model is None:
-            return None
-        counts = {key: row[key] for key in (*BUCKETS, *PARTS) if row.get(key) is not None}
-        if not counts or not all(_is_count(count) for count in counts.values()):
-            return None
-        kept.append({"model": model, **counts})
-    return json.dumps(kept, separators=(",", ":"))
-
-
-def _is_count(value: object) -> bool:
-    return type(value) is int and 0 <= value <= MAX_COUNT
-
-
-ALLOWED: Mapping[str, Reader] = {
-    ga.OPERATION_NAME: _text,
-    ga.PROVIDER_NAME: _text,
-    ga.SYSTEM: _text,
-    ga.REQUEST_MODEL: _text,
-    ga.REQUEST_STREAM: _text,
-    ga.RESPONSE_MODEL: _text,
-    ga.RESPONSE_ID: _text,
-    ga.RESPONSE_FINISH_REASONS: _texts,
-    ga.RESPONSE_TIME_TO_FIRST_CHUNK: _text,
-    ga.OPENAI_API_TYPE: _text,
-    ga.OPENAI_RESPONSE_SERVICE_TIER: _text,
-    ga.SERVER_ADDRESS: _text,
-    ga.SERVER_PORT: _text,
-    ga.HTTP_RESPONSE_STATUS_CODE: _text,
-    ga.ERROR_TYPE: _text,
-    ga.USAGE_INPUT_TOKENS: _count,
-    ga.USAGE_OUTPUT_TOKENS: _count,
-    ga.USAGE_CACHE_READ_INPUT_TOKENS: _count,
-    ga.USAGE_CACHE_WRITE_INPUT_TOKENS: _count,
-    ga.USAGE_REASONING_OUTPUT_TOKENS: _count,
-    ga.USAGE_AUDIO_INPUT_TOKENS: _count,
-    ga.USAGE_AUDIO_OUTPUT_TOKENS: _count,
-    ga.USAGE_IMAGE_INPUT_TOKENS: _count,
-    ga.USAGE_IMAGE_OUTPUT_TOKENS: _count,
-    md.CUSTOMER_ID: _text,
-    md.USER_ID: _text,
-    md.BOOT_ID: _text,
-    md.BOOT_DROPPED_CALLS: _text,
-    md.CALL_SEQUENCE: _count,
-    md.USAGE_SOURCE: _text,
-    md.USAGE_TOOL_INPUT_TOKENS: _count,
-    md.USAGE_CACHE_WRITE_5M_INPUT_TOKENS: _count,
-    md.USAGE_CACHE_WRITE_1H_INPUT_TOKENS: _count,
-    md.USAGE_ADDITIONAL: _usage_rows,
-    md.RESPONSE_SERVICE_TIER: _text,
-    md.RESPONSE_SPEED: _text,
-    md.RESPONSE_INFERENCE_GEO: _text,
-}
-"""Every span attribute that may be kept, and how its value is read."""
-
-ALLOWED_PREFIXES: Mapping[str, Reader] = {
-    md.TAG_PREFIX: _text,
-    md.USAGE_UNITS_PREFIX: _count,
-}
-"""The attributes whose last part the emitter names."""
-
-_USAGE_PREFIXES = ("gen_ai.usage.", "microdollar.usage.")
-_GEN_AI_MARKS = frozenset({ga.OPERATION_NAME, ga.PROVIDER_NAME, ga.SYSTEM})
-_STATUS = {Status.STATUS_CODE_OK: "ok", Status.STATUS_CODE_ERROR: "error"}
+_UNMET: Final = object()
+_LAST: Final = 10**9
+_USAGE, _DETAIL, _RESPONSE_ID = Keep.USAGE, Keep.DETAIL, Keep.RESPONSE_ID
+_BOOT_ID = Keep.BOOT_ID
+_KNOWN_SOURCES: Final = frozenset({md.USAGE_SOURCE_PROVIDER, md.USAGE_SOURCE_NONE})
+_double = Struct("<d").unpack_from
 
 
 @dataclass(slots=True)
@@ -181,111 +77,423 @@ class Reduced:
     values_dropped: Counter[str] = field(default_factory=Counter)
 
 
-def reduce(request: ExportTraceServiceRequest) -> Reduced:
-    """Reduce every span of an export request; one bad span never costs its neighbours."""
-    reduced = Reduced()
-    for resource_spans in request.resource_spans:
-        resource = _Resource.read(resource_spans.resource.attributes)
-        for scope_spans in resource_spans.scope_spans:
-            scope = scope_spans.scope
-            scope_name, scope_version = _plain(scope.name), _plain(scope.version)
-            for span in scope_spans.spans:
-                if not any(attribute.key in _GEN_AI_MARKS for attribute in span.attributes):
-                    reduced.ignored += 1
-                    continue
-                reason = _fault(span)
-                if reason:
-                    reduced.refused[reason] += 1
-                    continue
-                reduced.evidence.append(
-                    _evidence(span, resource, scope_name, scope_version, reduced.values_dropped)
-                )
-    return reduced
+class _Slot:
+    """An attribute name that is allowed. Known by identity, as part of a profile's key."""
+
+    __slots__ = (
+        *("is_number", "is_shared", "keep", "label", "name", "order", "read", "recurs", "unkept"),
+    )
+
+    def __init__(self, name: str, field: Field, order: int, prefix: str | None = None) -> None:
+        self.name = name
+        self.keep = field.keep
+        self.read: Reader = field.read
+        self.order = order
+        # What stands behind a prefix is the sender's word: counters and logs do not repeat it.
+        self.label = prefix or name
+        self.unkept = _Attribute(self, None)
+        self.is_shared = field.keep is Keep.ATTRIBUTE
+        self.recurs = field.keep in {Keep.USAGE, Keep.DETAIL, Keep.BOOT_ID}
+        self.is_number = field.keep in {Keep.USAGE, Keep.CALL_SEQUENCE}
 
 
-@dataclass(frozen=True, slots=True)
-class _Resource:
-    service: str | None
-    environment: str | None
-    customer_id: str | None
+class _Attribute:
+    """A value that many spans share, or None where it could not be kept. Known by identity."""
 
-    @classmethod
-    def read(cls, attributes: Iterable[KeyValue]) -> "_Resource":
-        found = {item.key: item.value for item in attributes}
+    __slots__ = ("slot", "value")
 
-        def text(*keys: str) -> str | None:
-            return next((t for k in keys if k in found and (t := _text(found[k]))), None)
+    def __init__(self, slot: _Slot, value: str | None) -> None:
+        self.slot = slot
+        self.value = value
 
-        return cls(
-            service=text(ga.SERVICE_NAME),
-            environment=text(ga.DEPLOYMENT_ENVIRONMENT_NAME, ga.DEPLOYMENT_ENVIRONMENT),
-            customer_id=text(md.CUSTOMER_ID),
+
+_Read = tuple[_Slot, Any]
+
+
+@dataclass(slots=True)
+class _Kind:
+    """What holds for all spans with the same key.
+
+    `profile` is None when they are not GenAI. `dropped` are the labels of attributes that could
+    not be kept; `excess` maps the usage attributes beyond `MAX_NAMED` to their labels. Where an
+    attribute holds several numbers, or stands on a span twice, the profile varies by what there is.
+    """
+
+    profile: Profile | None
+    dropped: tuple[str, ...] = ()
+    excess: Mapping[str, str] = field(default_factory=dict)
+    variants: dict[tuple[tuple[str, ...], tuple[str, ...]], Profile] = field(default_factory=dict)
+
+    def variant(self, details: Mapping[str, str], usage: Mapping[str, int]) -> Profile:
+        """The profile of spans with exactly these details and counts."""
+        assert self.profile is not None
+        names = tuple(details), tuple(usage)
+        found = self.variants.get(names)
+        if found is None:
+            if len(self.variants) >= _MAX_VARIANTS:
+                self.variants.clear()
+            found = replace(self.profile, detail_names=names[0], usage_names=names[1])
+            self.variants[names] = found
+        return found
+
+
+class _Context:
+    """A resource and a scope, and the kinds of spans met in it."""
+
+    __slots__ = ("attributes", "environment", "kinds", "scope", "scope_version", "service")
+
+    def __init__(self, resource: Sequence[bytes], scope: bytes, version: bytes) -> None:
+        found = dict(read for raw in resource if (read := _key_value(raw)))
+
+        def first(*keys: str) -> str | None:
+            return next((t for k in keys if k in found and (t := text(found[k]))), None)
+
+        self.service = first(ga.SERVICE_NAME)
+        self.environment = first(ga.DEPLOYMENT_ENVIRONMENT_NAME, ga.DEPLOYMENT_ENVIRONMENT)
+        self.scope = plain(scope.decode("utf-8", "replace"))
+        self.scope_version = plain(version.decode("utf-8", "replace"))
+        self.attributes: dict[str, str] = {}
+        for name, allowed in RESOURCE_ALLOWED.items():
+            value = allowed.read(found[name]) if name in found else None
+            if isinstance(value, str):
+                self.attributes[RESOURCE + name] = value
+        self.kinds: dict[tuple[object, ...], _Kind] = {}
+
+    @property
+    def content(self) -> tuple[str | None, ...]:
+        """All that is known of it."""
+        resource = (part for item in self.attributes.items() for part in item)
+        return self.service, self.environment, self.scope, self.scope_version, *resource
+
+
+class Reducer:
+    """Reduces requests and remembers what it has read. For one thread at a time."""
+
+    def __init__(self) -> None:
+        self._fixed: dict[bytes, _Slot | None] = {
+            name.encode(): _Slot(name, allowed, order)
+            for order, (name, allowed) in enumerate(ALLOWED.items())
+        }
+        self._forget()
+
+    def _forget(self) -> None:
+        """Start anew: what is remembered only saves time."""
+        self._slots = dict(self._fixed)
+        self._names: dict[bytes, str | None] = {}
+        self._shared: dict[bytes, _Attribute] = {}
+        self._recent: dict[bytes, _Read] = {}
+        self._contexts: dict[tuple[bytes, ...], _Context] = {}
+        self._alike: dict[tuple[str | None, ...], _Context] = {}
+        self._kinds = 0
+
+    def reduce(self, body: bytes) -> Reduced:
+        """Reduce every span of an export request; one bad span never costs its neighbours.
+
+        Raises:
+            MalformedRequest: the body is not an OTLP request in protobuf.
+        """
+        try:
+            request = ExportRequest.FromString(body)
+        except DecodeError as error:
+            raise MalformedRequest(
+                "the body is not an OTLP ExportTraceServiceRequest in protobuf"
+            ) from error
+        remembered = len(self._slots) + len(self._names) + len(self._shared) + len(self._contexts)
+        if remembered + self._kinds > _MAX_REMEMBERED:
+            self._forget()
+        reduced = Reduced()
+        for resource_spans in request.resource_spans:
+            resource = list(resource_spans.resource.attributes)
+            for scope_spans in resource_spans.scope_spans:
+                context = self._context(resource, scope_spans.scope)
+                for span in scope_spans.spans:
+                    self._reduce(span, context, reduced)
+        return reduced
+
+    def _context(self, resource: Sequence[bytes], scope: Any) -> _Context:
+        key = (scope.name, scope.version, *resource)
+        context = self._contexts.get(key)
+        if context is None:
+            context = _Context(resource, scope.name, scope.version)
+            # Processes differ in what is not kept: their spans still share profiles.
+            context = self._alike.setdefault(context.content, context)
+            self._contexts[key] = context
+        return context
+
+    def _reduce(self, span: Any, context: _Context, reduced: Reduced) -> None:
+        shared, recent = self._shared, self._recent
+        name = self._names.get(span.name, _UNMET)
+        if name is _UNMET:
+            name = self._name(span.name)
+        key: list[object] = [span.kind, span.status.code, name]
+        response_id: str | None = None
+        best = _LAST
+        boot_id: str | None = None
+        sequence: int | None = None
+        details: dict[str, str] = {}
+        usage: dict[str, int] = {}
+        faults: list[_Slot] = []
+        for raw in span.attributes:
+            attribute = shared.get(raw)
+            if attribute is not None:
+                key.append(attribute)
+                continue
+            read = recent.get(raw) or self._read(raw)
+            if read is None:
+                continue
+            slot, value = read
+            if value.__class__ is _Attribute:
+                key.append(value)
+                continue
+            key.append(slot)
+            keep = slot.keep
+            if value is None:
+                faults.append(slot)
+            elif keep is _USAGE:
+                if value.__class__ is int:
+                    usage[slot.name] = value
+                else:
+                    usage.update({f"{slot.name}.{part}": count for part, count in value.items()})
+            elif keep is _DETAIL:
+                details[slot.name] = value
+            elif keep is _RESPONSE_ID:
+                if slot.order < best:
+                    best, response_id = slot.order, value
+            elif keep is _BOOT_ID:
+                boot_id = value
+            else:
+                sequence = value
+        kind = context.kinds.get(tuple(key)) or self._kind(context, key)
+        profile = kind.profile
+        if profile is None:
+            reduced.ignored += 1
+            return
+        trace_id, span_id = span.trace_id, span.span_id
+        start, end = span.start_time_unix_nano, span.end_time_unix_nano
+        if reason := _fault(trace_id, span_id, start, end):
+            reduced.refused[reason] += 1
+            return
+        if faults or kind.dropped:
+            _drop(kind, faults, details, usage, reduced.values_dropped)
+        if len(details) != len(profile.detail_names) or len(usage) != len(profile.usage_names):
+            profile = kind.variant(details, usage)
+        reduced.evidence.append(
+            Evidence(
+                profile,
+                trace_id.hex(),
+                span_id.hex(),
+                span.parent_span_id.hex() or None,
+                start // 1000,
+                end // 1000,
+                response_id,
+                boot_id,
+                sequence,
+                details,
+                usage,
+            )
         )
 
+    def _name(self, raw: bytes) -> str | None:
+        name = known_name(raw.decode("utf-8", "replace")) if len(raw) <= MAX_NAME else None
+        if len(raw) <= MAX_NAME:
+            self._names[raw] = name
+        return name
 
-def _fault(span: Span) -> str | None:
+    def _read(self, raw: bytes) -> _Read | None:
+        """Read an attribute that is not remembered; None when it is not one that is kept."""
+        # Key before value and both short is how senders write; all else goes the way below.
+        begin = raw[1] + 2 if len(raw) > 2 and raw[0] == _KEY_TAG else len(raw)
+        if begin < 130 and begin + 1 < len(raw) and raw[begin] == _VALUE_TAG:
+            slot = self._slot(raw[2:begin])
+            if slot is None:
+                return None
+            value = _short_value(raw, begin, slot)
+            if value is not None:
+                return self._remember(raw, slot, value)
+        read = _key_value(raw)
+        if read is None:
+            return None
+        name, any_value = read
+        slot = self._slot(name.encode())
+        return None if slot is None else self._remember(raw, slot, slot.read(any_value))
+
+    def _remember(self, raw: bytes, slot: _Slot, value: Any) -> _Read:
+        if slot.is_shared:
+            if value is None:
+                return slot, slot.unkept
+            value = self._shared[raw] = _Attribute(slot, value)
+        elif slot.recurs and len(raw) <= _MAX_REMEMBERED_BYTES:
+            if len(self._recent) >= _MAX_RECENT:
+                self._recent.clear()
+            self._recent[raw] = slot, value
+        elif slot.keep is _RESPONSE_ID and value is not None:
+            value = true_response_id(value)
+        return slot, value
+
+    def _slot(self, key: bytes) -> _Slot | None:
+        """What an attribute's name means; None when it is not allowed."""
+        slot = self._slots.get(key, _UNMET)
+        if slot is not _UNMET:
+            return slot  # type: ignore[return-value]
+        found = None
+        name = key.decode("utf-8", "replace")
+        for prefix, allowed in ALLOWED_PREFIXES.items():
+            if name.startswith(prefix):
+                usable = plain(name[len(prefix) :], MAX_NAME) is not None
+                found = _Slot(name, allowed if usable else _unusable(allowed), _LAST, prefix)
+        if len(key) <= _MAX_REMEMBERED_BYTES:
+            self._slots[key] = found
+        return found
+
+    def _kind(self, context: _Context, key: list[object]) -> _Kind:
+        """What holds for spans with these attributes, found out once."""
+        kind = context.kinds[tuple(key)] = _kind_of(context, key)
+        self._kinds += 1
+        return kind
+
+
+def _kind_of(context: _Context, key: Sequence[object]) -> _Kind:
+    number, code, name, *found = key
+    attributes = dict(context.attributes)
+    if isinstance(name, str):
+        attributes[SPAN_NAME] = name
+    dropped: list[str] = []
+    excess: dict[str, str] = {}
+    named: Counter[str] = Counter()
+    names: list[str] = []
+    for item in found:
+        slot = item.slot if isinstance(item, _Attribute) else item
+        assert isinstance(slot, _Slot)
+        names.append(slot.name)
+        if slot.label is not slot.name:
+            named[slot.label] += 1
+            if named[slot.label] > MAX_NAMED:
+                dropped.append(slot.label)
+                excess[slot.name] = slot.label
+                continue
+        if not isinstance(item, _Attribute):
+            continue
+        if item.value is None:
+            dropped.append(slot.label)
+        else:
+            attributes[slot.name] = item.value
+    if MARKS.isdisjoint(names):
+        return _Kind(None)
+    dialect = recognise(context.scope, context.scope_version, names, attributes)
+    kind = _KINDS.get(number) if isinstance(number, int) else None
+    role = dialect.role(kind, attributes, names)
+    profile = Profile(
+        service=context.service,
+        environment=context.environment,
+        scope=context.scope,
+        scope_version=context.scope_version,
+        kind=kind,
+        status=_STATUS.get(code) if isinstance(code, int) else None,
+        rule=dialect.rule,
+        role=role,
+        direct=role == "call" and _is_direct(dialect.rule, attributes),
+        attributes=attributes,
+        detail_names=_names(found, Keep.DETAIL),
+        usage_names=_names(found, Keep.USAGE),
+    )
+    return _Kind(profile, tuple(dropped), excess)
+
+
+def _names(found: Sequence[object], keep: Keep) -> tuple[str, ...]:
+    names = [item.name for item in found if isinstance(item, _Slot) and item.keep is keep]
+    return tuple(dict.fromkeys(names))
+
+
+def _is_direct(rule: str, attributes: Mapping[str, str]) -> bool:
+    """Whether our own instrumentation saw the call, with its usage, at a provider's own host."""
+    return (
+        rule.startswith("microdollar/")
+        and attributes.get(md.USAGE_SOURCE) in _KNOWN_SOURCES
+        and is_provider(attributes.get(ga.SERVER_ADDRESS))
+    )
+
+
+def _drop(
+    kind: _Kind,
+    faults: Sequence[_Slot],
+    details: dict[str, str],
+    usage: dict[str, int],
+    values_dropped: Counter[str],
+) -> None:
+    """Count what could not be kept, and say on the evidence which usage was among it."""
+    values_dropped.update(kind.dropped)
+    values_dropped.update([slot.label for slot in faults])
+    unread = {slot.label for slot in faults if slot.keep is _USAGE}
+    for name, label in kind.excess.items():
+        if usage.pop(name, None) is not None:
+            unread.add(label)
+    if unread:
+        details[UNREAD_USAGE] = ",".join(sorted(unread))
+
+
+def _fault(trace_id: bytes, span_id: bytes, start: int, end: int) -> str | None:
     """Why a span can never be stored, in words that hold nothing of its content."""
-    if len(span.trace_id) != 16 or not any(span.trace_id):
+    if len(trace_id) != 16 or trace_id == _NO_TRACE:
         return "trace_id is not 16 bytes, or all zero"
-    if len(span.span_id) != 8 or not any(span.span_id):
+    if len(span_id) != 8 or span_id == _NO_SPAN:
         return "span_id is not 8 bytes, or all zero"
-    if not 0 < span.start_time_unix_nano <= _MAX_NANOS:
+    if not 0 < start <= _MAX_NANOS:
         return "start_time_unix_nano is zero or beyond the year 2262"
-    if not 0 < span.end_time_unix_nano <= _MAX_NANOS:
+    if not 0 < end <= _MAX_NANOS:
         return "end_time_unix_nano is zero or beyond the year 2262"
     return None
 
 
-def _evidence(
-    span: Span,
-    resource: _Resource,
-    scope_name: str | None,
-    scope_version: str | None,
-    values_dropped: Counter[str],
-) -> Evidence:
-    attributes: dict[str, str] = {}
-    usage: dict[str, int] = {}
-    named: Counter[str] = Counter()
-    unread: list[str] = []
-    for item in span.attributes:
-        key = item.key
-        label = key
-        reader = ALLOWED.get(key)
-        if reader is None:
-            prefix = next((p for p in ALLOWED_PREFIXES if key.startswith(p)), None)
-            if prefix is None:
-                continue
-            named[prefix] += 1
-            label = prefix
-            if named[prefix] <= MAX_NAMED and _plain(key[len(prefix) :], MAX_NAME):
-                reader = ALLOWED_PREFIXES[prefix]
-        value = reader(item.value) if reader else None
-        if value is None:
-            values_dropped[label] += 1
-            if label.startswith(_USAGE_PREFIXES):
-                unread.append(key if label == key else label)
-        elif isinstance(value, int):
-            usage[key] = value
-        else:
-            attributes[key] = value
-    if unread:
-        attributes[UNREAD_USAGE] = ",".join(sorted(unread))
-    if resource.customer_id:
-        attributes[RESOURCE_CUSTOMER_ID] = resource.customer_id
-    return Evidence(
-        trace_id=span.trace_id.hex(),
-        span_id=span.span_id.hex(),
-        parent_span_id=span.parent_span_id.hex() or None,
-        started_at=span.start_time_unix_nano // 1000,
-        ended_at=span.end_time_unix_nano // 1000,
-        service=resource.service,
-        environment=resource.environment,
-        scope=scope_name,
-        scope_version=scope_version,
-        rule=RULE_MICRODOLLAR if scope_name == SCOPE_NAME else RULE_GEN_AI,
-        status=_STATUS.get(span.status.code),
-        boot_id=attributes.pop(md.BOOT_ID, None),
-        call_sequence=usage.pop(md.CALL_SEQUENCE, None),
-        attributes=attributes,
-        usage=usage,
-    )
+def _key_value(raw: bytes) -> tuple[str, Any] | None:
+    """An attribute by the rules of protobuf, or None when it is malformed."""
+    try:
+        read = KeyValue.FromString(raw)
+    except DecodeError:
+        return None
+    return read.key, read.value
+
+
+def _short_value(raw: bytes, begin: int, slot: _Slot) -> Any:
+    """The value at `begin` if it is a count or a short text, in one field, else None."""
+    rest = len(raw) - begin - 2
+    if rest < 2 or raw[begin + 1] != rest:
+        return None
+    tag = raw[begin + 2]
+    if slot.read is text:
+        if tag == _STRING_TAG and raw[begin + 3] == rest - 2:
+            try:
+                return plain(raw[begin + 4 :].decode())
+            except UnicodeDecodeError:
+                return None
+        if tag == _DOUBLE_TAG and rest == 9:
+            return repr(_double(raw, begin + 3)[0])
+    elif tag == _INT_TAG and slot.is_number and rest < 9:
+        return _varint(raw, begin + 3)
+    return None
+
+
+def _varint(raw: bytes, position: int) -> int | None:
+    """The number that the rest of `raw` is, or None when it is not one varint."""
+    number = shift = 0
+    for byte in raw[position:-1]:
+        if byte < 0x80:
+            return None
+        number |= (byte & 0x7F) << shift
+        shift += 7
+    return number | raw[-1] << shift if raw[-1] < 0x80 else None
+
+
+def _unusable(field: Field) -> Field:
+    return Field(field.keep, lambda _: None)
+
+
+_reducer = Reducer()
+
+
+def reduce(body: bytes) -> Reduced:
+    """Reduce every span of an export request, with what this process remembers.
+
+    Raises:
+        MalformedRequest: the body is not an OTLP request in protobuf.
+    """
+    return _reducer.reduce(body)

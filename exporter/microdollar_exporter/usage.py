@@ -2,7 +2,8 @@
 """What one model did in one call: the record that travels from normalise to the ledger."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import NamedTuple
 
 __all__ = ["BUCKETS", "PARTS", "Usage", "UsageRow"]
 
@@ -22,8 +23,10 @@ PARTS = ("reasoning", "audio_in", "audio_out", "image_in", "image_out")
 `output`; `audio_in` and `image_in` are inside the input buckets."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
+_NO_UNITS: Mapping[str, int] = MappingProxyType({})
+
+
+class Usage(NamedTuple):
     """Token counts in disjoint buckets, and unit counts. `None` means not reported, never zero.
 
     `cache_write` holds writes whose lifetime is neither 5 minutes nor 1 hour, or unknown.
@@ -42,11 +45,10 @@ class Usage:
     audio_out: int | None = None
     image_in: int | None = None
     image_out: int | None = None
-    units: Mapping[str, int] = field(default_factory=dict)
+    units: Mapping[str, int] = _NO_UNITS
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UsageRow:
+class UsageRow(NamedTuple):
     """The usage of one model inside one call, with every fact that decides its price.
 
     `started_at` is microseconds since 1970 UTC. `provider` is OpenTelemetry's word for it

@@ -65,6 +65,11 @@ class RunningCollector:
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
+    def pid(self) -> int | None:
+        """Its process, while it runs."""
+        return None if self._process is None else self._process.pid
+
+    @property
     def grpc_endpoint(self) -> str:
         """Where it takes OTLP/gRPC, as a URL."""
         return f"http://{HOST}:{self.grpc_port}"

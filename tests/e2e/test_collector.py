@@ -18,6 +18,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
 from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
+from microdollar_exporter.allow import ALLOWED
+from microdollar_exporter.dialects import MARKS
 from microdollar_semconv import attributes, gen_ai
 from tests.collector.obtain import CONFIG
 from tests.collector.otlp import Values, by_key, key_values, make_request, make_span
@@ -42,28 +44,6 @@ RETRYABLE = (
     grpc.StatusCode.CANCELLED,
     grpc.StatusCode.UNAVAILABLE,
 )
-
-MARKS = (
-    "gen_ai.operation.name",
-    "gen_ai.provider.name",
-    "gen_ai.system",
-    "gen_ai.request.model",
-    "gen_ai.response.model",
-    "gen_ai.usage.input_tokens",
-    "gen_ai.usage.output_tokens",
-    "microdollar.usage.source",
-    "openinference.span.kind",
-    "llm.model_name",
-    "llm.request.type",
-    "ai.operationId",
-    "traceloop.span.kind",
-    "langfuse.observation.type",
-    "langsmith.span.kind",
-)
-"""One of these makes a span a GenAI span."""
-
-DIALECTS = tuple((NAMES / "metadata_attributes.txt").read_text("utf-8").split())
-"""What any dialect calls the model, the counts, the ids and the customer of a call."""
 
 CONTENT = tuple((NAMES / "content_attributes.txt").read_text("utf-8").split())
 """Where any dialect keeps prompts, answers, headers, errors and names of people."""
@@ -216,16 +196,16 @@ def test_every_dialects_metadata_passes(
     collector: RunningCollector, backend: RecordingBackend
 ) -> None:
     """Counts, models, ids, tiers and customers pass in every spelling that is known."""
-    sent = make_span({name: number for number, name in enumerate(DIALECTS)})
+    sent = make_span({name: number for number, name in enumerate(ALLOWED)})
     _send(collector, make_request(sent), timeout=30)
     backend.wait_for_spans({sent.span_id})
     [received] = backend.spans
-    assert sorted(by_key(received.attributes)) == sorted(set(DIALECTS))
+    assert sorted(by_key(received.attributes)) == sorted(ALLOWED)
 
 
 def test_only_genai_spans_pass(collector: RunningCollector, backend: RecordingBackend) -> None:
     """One mark of any dialect lets a span through; its neighbours without a mark stay behind."""
-    marked = [make_span({mark: "LLM"}) for mark in MARKS]
+    marked = [make_span({mark: "LLM"}) for mark in sorted(MARKS)]
     others = [
         make_span({}, "nothing"),
         make_span({"http.request.method": "GET", "server.address": "example.com"}, "GET"),
@@ -248,7 +228,7 @@ def test_content_reaches_neither_the_backend_nor_the_disk_nor_the_log(
             "gen_ai.operation.name": "chat",
             "microdollar.customer.id": "acme",
             **{name: f"{name} {CANARY}" for name in CONTENT},
-            **{f"private.{name}": CANARY for name in DIALECTS},
+            **{f"private.{name}": CANARY for name in ALLOWED},
             **{f"{name}.private": CANARY for name in ("model", "user.id", "gen_ai.system")},
         }
     )

@@ -1,15 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A small ledger to ask: six calls of three customers, and a span of another emitter."""
+"""A small ledger to ask: seven calls of three customers, one of them seen by another emitter."""
 
+import atexit
+import functools
+import tempfile
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from microdollar_exporter.book import book
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from microdollar_exporter.book import Bookkeeper, Pricer
 from microdollar_exporter.entry import Entry
 from microdollar_exporter.evidence import Evidence
 from microdollar_exporter.price import Price
-from microdollar_exporter.reduce import reduce
-from microdollar_exporter.store import Store
+from microdollar_exporter.reduce import Reduced, reduce
+from microdollar_exporter.store import Booking, Known, Store
 from microdollar_exporter.usage import UsageRow
 from tests.fakes.otlp import STARTED_AT, call, request
 
@@ -25,9 +31,45 @@ def price(row: UsageRow) -> Price:
     return Price(cost=row.usage.output * 2_000_001, status="priced", price_row="r", note=None)
 
 
-def entries(evidence: Sequence[Evidence]) -> list[Entry]:
-    """Book at these prices."""
-    return book(evidence, price)
+entries = Bookkeeper(price)
+"""Books at these prices."""
+
+
+def reduced(*requests: ExportTraceServiceRequest) -> Reduced:
+    """What becomes of requests, as if they were one."""
+    merged = ExportTraceServiceRequest()
+    for made in requests:
+        merged.MergeFrom(made)
+    return reduce(merged.SerializeToString())
+
+
+def evidence_of(*requests: ExportTraceServiceRequest) -> list[Evidence]:
+    """The evidence in requests."""
+    return reduced(*requests).evidence
+
+
+def booked(evidence: Sequence[Evidence], price: Pricer) -> list[Entry]:
+    """The entries that a real ledger makes of evidence."""
+    made: list[Entry] = []
+    keeper = Bookkeeper(price)
+
+    def book(new: Sequence[Evidence], known: Known) -> Booking:
+        booking = keeper(new, known)
+        made.extend(booking.entries)
+        return booking
+
+    _scratch().append(evidence, book)
+    return made
+
+
+@functools.cache
+def _scratch() -> Store:
+    """One ledger for all that only want to see entries; spans have fresh ids."""
+    folder = tempfile.TemporaryDirectory()
+    atexit.register(folder.cleanup)
+    store = Store(Path(folder.name) / "meter.duckdb")
+    atexit.register(store.close)
+    return store
 
 
 CALLS = request(
@@ -44,13 +86,22 @@ CALLS = request(
     ),
     call(None, started_at=STARTED_AT + DAY - 1),
 )
-OTHERS = request(call(), scope="com.anthropic.sdk.python")
+OTHERS = request(call(started_at=STARTED_AT + 3_600_000_000), scope="com.anthropic.sdk.python")
+
+
+class InTime(Store):
+    """A ledger that is written within a day of its calls, whenever the tests run."""
+
+    def _clock(self) -> datetime:
+        begun = datetime.fromtimestamp((STARTED_AT + DAY) / 1e6 - 1, UTC).replace(tzinfo=None)
+        self._recorded_at = max(self._recorded_at + timedelta(microseconds=1), begun)
+        return self._recorded_at
 
 
 def filled(folder: Path) -> Path:
-    """A file at rest with six calls and a span of another emitter."""
+    """A file at rest with six calls, and one that another emitter saw."""
     path = folder / "meter.duckdb"
-    store = Store(path)
-    store.append([*reduce(CALLS).evidence, *reduce(OTHERS).evidence], entries)
+    store = InTime(path)
+    store.append(evidence_of(CALLS, OTHERS), entries)
     store.close()
     return path

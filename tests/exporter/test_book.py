@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from microdollar_exporter.book import book
 from microdollar_exporter.entry import Entry
 from microdollar_exporter.money import MAX_PICODOLLARS, microdollars, usd
 from microdollar_exporter.price import Price
-from microdollar_exporter.reduce import reduce
 from microdollar_exporter.usage import UsageRow
+from tests.exporter import ledgers
+from tests.exporter.ledgers import evidence_of
 from tests.fakes.otlp import Value, call, request
 
 PRICED = Price(cost=1_234_567, status="priced", price_row="r1", note=None)
@@ -30,7 +30,9 @@ def booked(
             raise price
         return price
 
-    return book(reduce(request(call(customer, **changes), resource=resource)).evidence, priced)
+    return ledgers.booked(
+        evidence_of(request(call(customer, **changes), resource=resource)), priced
+    )
 
 
 def test_an_entry_says_whose_what_and_how_much() -> None:
@@ -53,18 +55,6 @@ def test_an_entry_says_whose_what_and_how_much() -> None:
         "r1",
     )
     assert entry.reason == "call"
-
-
-def test_an_entry_s_id_is_a_pure_function_of_its_span_and_row() -> None:
-    """So that the ledger can be computed again and compared."""
-    same: dict[str, Any] = {"trace_id": b"t" * 16, "span_id": b"s" * 8}
-    two = '[{"model":"gpt-image-2","output":9}]'
-    first = [entry.entry_id for entry in booked(**same, microdollar__usage__additional=two)]
-    again = [entry.entry_id for entry in booked(**same, microdollar__usage__additional=two)]
-    other = [entry.entry_id for entry in booked(trace_id=b"t" * 16, span_id=b"x" * 8)]
-    assert first == again
-    assert len({*first, *other}) == 3
-    assert all(len(entry_id) == 32 for entry_id in first)
 
 
 def test_a_further_model_is_an_entry_of_the_same_call_and_owner() -> None:

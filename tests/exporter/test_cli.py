@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The `microdollar` command, as a person and a program read it."""
 
+import ast
 import csv
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -97,7 +100,10 @@ def test_sql_as_a_table_csv_and_json(ledger: Path) -> None:
         (["serve", "--http", "localhost:99999"], "Error: --http is 'localhost:99999'"),
         (["serve", "--grpc", "http://127.0.0.1:4317"], "Error: --grpc is 'http://127.0.0.1:4317'"),
         (["serve", "--grpc", "127.0.0.1:²"], "Error: --grpc is '127.0.0.1:²'"),
-        (["serve", "--grpc", "8.8.8.8:1"], "Error: cannot listen on 8.8.8.8:1 (Cannot assign"),
+        (
+            ["serve", "--insecure-no-auth", "--grpc", "8.8.8.8:1"],
+            "Error: cannot listen on 8.8.8.8:1 (Cannot assign",
+        ),
     ],
 )
 def test_an_expected_error_is_one_line_with_the_way_out(arguments: list[str], message: str) -> None:
@@ -106,3 +112,17 @@ def test_an_expected_error_is_one_line_with_the_way_out(arguments: list[str], me
     assert (status, out) == (1, "")
     assert err.startswith(message)
     assert err.count("\n") == 1
+
+
+def test_a_question_loads_nothing_of_the_server() -> None:
+    """Asking has to be quick."""
+    code = """
+import sys
+from microdollar_exporter.ask.connect import connect
+from microdollar_exporter.cli import main
+print(sorted(sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    loaded = set(ast.literal_eval(done.stdout))
+    assert "duckdb" in loaded
+    assert not loaded & {"grpc", "opentelemetry.sdk", "prometheus_client", "starlette", "uvicorn"}

@@ -6,38 +6,44 @@ import gzip
 import http.client
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import grpc
 import pytest
+from google.protobuf import json_format
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from microdollar_exporter import connect
+from microdollar_exporter.access.guard import Guard
+from microdollar_exporter.access.tokens import TokenFile
 from microdollar_exporter.ask.connect import Card
-from microdollar_exporter.errors import Busy, MalformedRequest, StoreUnavailable
+from microdollar_exporter.errors import (
+    BrokenOff,
+    Busy,
+    Forbidden,
+    MalformedRequest,
+    RateLimited,
+    StoreUnavailable,
+    TokensUnreadable,
+    TooLarge,
+    TooSlow,
+    Unauthenticated,
+    Unsupported,
+)
 from microdollar_exporter.evidence import Evidence
-from microdollar_exporter.receive.ingest import Ingest, RefusedExport
-from microdollar_exporter.receive.status import refusal
-from microdollar_exporter.store import Writer
+from microdollar_exporter.listen import LOOPBACK, HttpDoor, bind
+from microdollar_exporter.receive import Bounds, Gate, GrpcDoor, Ingest, ingest, otlp_routes
+from microdollar_exporter.receive.ingest import Body, Read, RefusedExport
+from microdollar_exporter.receive.limits import Held
+from microdollar_exporter.receive.status import Refusal, refusal
 from tests.fakes.exporter import Exporter
 from tests.fakes.otlp import call, key_values, request, span
 
 PROTOBUF = {"content-type": "application/x-protobuf"}
-
-
-def post(
-    exporter: Exporter, path: str, body: bytes, headers: dict[str, str]
-) -> tuple[int, http.client.HTTPMessage, bytes]:
-    """Send one HTTP request to the exporter."""
-    connection = http.client.HTTPConnection("127.0.0.1", exporter.http_port, timeout=30)
-    try:
-        connection.request("POST", path, body, headers)
-        response = connection.getresponse()
-        return response.status, response.headers, response.read()
-    finally:
-        connection.close()
+EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 
 
 def ledger_calls(exporter: Exporter) -> int:
@@ -72,14 +78,14 @@ def test_both_doors_lead_to_the_same_ledger(exporter: Exporter) -> None:
     sent = request(call())
     exporter.export(sent)
     body = sent.SerializeToString()
-    status, _, answer = post(exporter, "/v1/traces", body, PROTOBUF)
-    assert (status, ExportTraceServiceResponse.FromString(answer)) == (
+    answer = exporter.send("POST", "/v1/traces", body, PROTOBUF)
+    assert (answer.status, ExportTraceServiceResponse.FromString(answer.body)) == (
         200,
         ExportTraceServiceResponse(),
     )
     other = gzip.compress(request(call()).SerializeToString())
     headers = {**PROTOBUF, "content-encoding": "gzip"}
-    assert post(exporter, "/v1/traces", other, headers)[0] == 200
+    assert exporter.send("POST", "/v1/traces", other, headers).status == 200
     assert ledger_calls(exporter) == 2
 
 
@@ -104,56 +110,45 @@ def test_spans_that_are_not_genai_are_acknowledged_and_left(exporter: Exporter) 
     assert ledger_calls(exporter) == 0
 
 
-def test_genai_spans_of_others_are_kept_as_evidence_and_not_booked(exporter: Exporter) -> None:
-    """They may describe a call that is booked already."""
+def test_genai_spans_of_others_are_booked_by_the_rule_of_their_dialect(exporter: Exporter) -> None:
+    """The evidence says by which."""
     exporter.export(request(call(), scope="opentelemetry.instrumentation.openai_v2"))
-    assert ledger_calls(exporter) == 0
-    connection = connect(exporter.db)
-    assert connection.sql("SELECT rule FROM spans").to_pylist() == [{"rule": "gen_ai/1"}]
+    assert ledger_calls(exporter) == 1
+    [row] = connect(exporter.db).sql("SELECT rule FROM spans").to_pylist()
+    assert not row["rule"].startswith("microdollar/")
 
 
 def test_a_malformed_request_is_invalid_argument(exporter: Exporter) -> None:
     """Sending it again cannot help."""
-    with grpc.insecure_channel(f"127.0.0.1:{exporter.grpc_port}") as channel:
-        export = channel.unary_unary(
-            "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
-            request_serializer=None,
-            response_deserializer=None,
-        )
-        with pytest.raises(grpc.RpcError) as caught:
-            export(b"\xff\xff\xff", timeout=30)
+    with pytest.raises(grpc.RpcError) as caught:
+        exporter.export_bytes(b"\xff\xff\xff")
     assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
-    assert post(exporter, "/v1/traces", b"\xff\xff\xff", PROTOBUF)[0] == 400
-
-
-def test_an_http_request_in_another_form_is_refused(exporter: Exporter) -> None:
-    """A small bomb of zeros included."""
-    refused = [
-        ({"content-type": "text/plain"}, b"", 415),
-        ({**PROTOBUF, "content-encoding": "br"}, b"", 415),
-        ({**PROTOBUF, "content-encoding": "gzip"}, b"not gzip", 400),
-        ({**PROTOBUF, "content-encoding": "gzip"}, b"", 400),
-        ({**PROTOBUF, "content-encoding": "gzip"}, gzip.compress(b"x" * 999)[:-9], 400),
-        ({**PROTOBUF, "content-encoding": "gzip"}, gzip.compress(bytes(65 << 20)), 413),
-    ]
-    for headers, body, status in refused:
-        assert post(exporter, "/v1/traces", body, headers)[0] == status
-    assert exporter.status()["requests_refused"] == len(refused)
+    assert exporter.send("POST", "/v1/traces", b"\xff\xff\xff", PROTOBUF).status == 400
 
 
 def test_gzip_of_several_members_is_read_to_its_end(exporter: Exporter) -> None:
     """An acknowledgement for the first half would lose the second."""
     parts = [gzip.compress(request(call()).SerializeToString()) for _ in range(2)]
     headers = {**PROTOBUF, "content-encoding": "gzip"}
-    assert post(exporter, "/v1/traces", b"".join(parts), headers)[0] == 200
+    assert exporter.send("POST", "/v1/traces", b"".join(parts), headers).status == 200
     assert ledger_calls(exporter) == 2
 
 
-def test_a_request_that_is_too_large_is_refused_by_a_code_of_ours(exporter: Exporter) -> None:
-    """GRPC's own would promise that sending it again could help."""
-    with pytest.raises(grpc.RpcError) as caught:
-        exporter.export(request(call(gen_ai__input__messages="x" * (65 << 20))))
-    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+def test_a_request_that_is_too_large_is_refused_by_a_code_of_ours(tmp_path: Path) -> None:
+    """GRPC's own would promise that sending it again could help; far beyond, it is gRPC's."""
+    options = ["--max-request-mib", "1"]
+    with Exporter(tmp_path / "meter.duckdb", options=options) as exporter:
+        exporter.export_bytes(
+            request(call(gen_ai__input__messages="x" * 1_000_000)).SerializeToString()
+        )
+        for mebibytes, code, reason in (
+            (1.5, grpc.StatusCode.INVALID_ARGUMENT, "too_large"),
+            (2.5, grpc.StatusCode.RESOURCE_EXHAUSTED, "broken_off"),
+        ):
+            with pytest.raises(grpc.RpcError) as caught:
+                exporter.export_bytes(bytes(int(mebibytes * 1024 * 1024)))
+            assert caught.value.code() == code
+            assert exporter.status()["requests_refused_by_reason"][reason] == 1
 
 
 def test_a_request_beyond_the_default_size_of_grpc_is_taken(exporter: Exporter) -> None:
@@ -186,12 +181,11 @@ def test_an_address_in_use_is_said_with_the_option_that_changes_it(
     exporter: Exporter, tmp_path: Path
 ) -> None:
     """For either door."""
-    for ports, option in (
-        ({"grpc_port": exporter.grpc_port}, "--grpc"),
-        ({"http_port": exporter.http_port}, "--http"),
-    ):
-        with pytest.raises(RuntimeError, match=f"{option} HOST:PORT"):
-            Exporter(tmp_path / "other.duckdb", **ports)
+    other = tmp_path / "other.duckdb"
+    with pytest.raises(RuntimeError, match="--grpc HOST:PORT"):
+        Exporter(other, grpc_port=exporter.grpc_port)
+    with pytest.raises(RuntimeError, match="--http HOST:PORT"):
+        Exporter(other, http_port=exporter.http_port)
 
 
 def test_counters_say_what_became_of_every_span(exporter: Exporter) -> None:
@@ -203,6 +197,10 @@ def test_counters_say_what_became_of_every_span(exporter: Exporter) -> None:
     assert counters == {
         "requests": 2,
         "requests_refused": 0,
+        "requests_refused_by_reason": {},
+        "requests_abandoned": 0,
+        "requests_under_way": 0,
+        "bytes_under_way": 0,
         "spans_evidence": 4,
         "spans_ignored": 2,
         "spans_refused": 2,
@@ -236,20 +234,40 @@ def test_content_in_any_field_of_a_request_stays_out_of_files_and_log(exporter: 
 
 def test_the_error_law() -> None:
     """Senders drop data on INTERNAL and UNKNOWN, and on RESOURCE_EXHAUSTED without RetryInfo."""
+    code = grpc.StatusCode
     law = {
-        MalformedRequest("m"): (grpc.StatusCode.INVALID_ARGUMENT, 400, False),
-        Busy("b"): (grpc.StatusCode.RESOURCE_EXHAUSTED, 429, True),
-        StoreUnavailable("s"): (grpc.StatusCode.UNAVAILABLE, 503, True),
-        KeyError("a fault of ours"): (grpc.StatusCode.UNAVAILABLE, 503, True),
+        MalformedRequest("m"): ("malformed", code.INVALID_ARGUMENT, 400, None),
+        BrokenOff("m"): ("broken_off", code.INVALID_ARGUMENT, 400, None),
+        TooLarge("m"): ("too_large", code.INVALID_ARGUMENT, 413, None),
+        Unsupported("m"): ("unsupported", code.INVALID_ARGUMENT, 415, None),
+        Unauthenticated("m"): ("unauthenticated", code.UNAUTHENTICATED, 401, None),
+        Forbidden("m"): ("forbidden", code.PERMISSION_DENIED, 403, None),
+        Busy("m"): ("busy", code.RESOURCE_EXHAUSTED, 429, 1),
+        RateLimited("m", 7): ("rate_limited", code.RESOURCE_EXHAUSTED, 429, 7),
+        TooSlow("m"): ("too_slow", code.UNAVAILABLE, 503, 1),
+        TokensUnreadable("m"): ("tokens_unreadable", code.UNAVAILABLE, 503, 1),
+        StoreUnavailable("m"): ("store_unavailable", code.UNAVAILABLE, 503, 1),
+        KeyError("a fault of ours"): ("fault", code.UNAVAILABLE, 503, 1),
     }
-    for error, (code, http_status, retried) in law.items():
+    for error, (reason, expected, http_status, retry_after) in law.items():
         refused = refusal(error)
-        assert (refused.code, refused.http_status) == (code, http_status)
-        details = Status.FromString(refused.details()).details
-        assert [detail.Is(RetryInfo.DESCRIPTOR) for detail in details] == [True] * retried
+        assert (refused.reason, refused.code, refused.http_status) == (
+            reason,
+            expected,
+            http_status,
+        )
+        status = Status.FromString(refused.details())
+        assert (status.code, status.message) == (expected.value[0], refused.message)
+        retries = []
+        for detail in status.details:
+            info = RetryInfo()
+            assert detail.Unpack(info)
+            retries.append(info.retry_delay.seconds)
+        assert retries == ([] if retry_after is None else [retry_after])
+        assert json_format.Parse(refused.json(), Status()) == status
 
 
-class _Failing(Writer):
+class _Failing:
     """A writer whose store is out of order."""
 
     def __init__(self, error: Exception) -> None:
@@ -259,12 +277,135 @@ class _Failing(Writer):
         raise self._error
 
 
-@pytest.mark.parametrize("error", [Busy("full"), StoreUnavailable("disk"), KeyError("ours")])
-def test_a_fault_that_is_not_the_senders_asks_it_to_send_again(error: Exception) -> None:
-    """And its message holds nothing of the request."""
-    ingest = Ingest(_Failing(error))
-    with pytest.raises(RefusedExport) as caught:
-        asyncio.run(ingest.export(request(call("secret-customer")).SerializeToString()))
-    assert caught.value.refusal.retry_after is not None
-    assert "secret-customer" not in caught.value.refusal.message
-    assert ingest.counters["requests_refused"] == 1
+def refused_by(folder: Path, error: Exception, read: Read) -> tuple[Ingest, Refusal]:
+    """What a sender is told when storing raises this, and the request arrives so."""
+
+    async def scene() -> tuple[Ingest, Refusal]:
+        taken = Ingest(_Failing(error), Guard(TokenFile(folder / "tokens")), Gate(Bounds()))
+        with pytest.raises(RefusedExport) as caught:
+            await taken.export("grpc", None, 0, read)
+        taken.close()
+        return taken, caught.value.refusal
+
+    return asyncio.run(scene())
+
+
+@pytest.mark.parametrize("error", [Busy("full"), StoreUnavailable("disk"), KeyError("secret")])
+def test_a_fault_that_is_not_the_senders_asks_it_to_send_again(
+    tmp_path: Path, error: Exception
+) -> None:
+    """And its message holds nothing of the request, wherever on the way it is."""
+
+    async def arrives(_: Held) -> Body:
+        return Body(request(call("secret-customer")).SerializeToString())
+
+    async def breaks(_: Held) -> Body:
+        raise error
+
+    for read in (arrives, breaks):
+        taken, refused = refused_by(tmp_path, error, read)
+        assert refused.retry_after is not None
+        assert "secret" not in refused.message
+        assert taken.refused == {refused.reason: 1}
+
+
+def test_no_fault_behind_a_door_is_internal_or_unknown(tmp_path: Path) -> None:
+    """Senders drop data on those: over gRPC as over HTTP the answer is to send again."""
+    body = request(call()).SerializeToString()
+
+    def send(grpc_port: int, http_port: int) -> tuple[grpc.StatusCode, int]:
+        with grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as channel:
+            error = channel.unary_unary(EXPORT).future(body, timeout=30).exception()
+        line = http.client.HTTPConnection("127.0.0.1", http_port, timeout=30)
+        with closing(line):
+            line.request("POST", "/v1/traces", body, PROTOBUF)
+            return error.code(), line.getresponse().status
+
+    async def scene() -> tuple[grpc.StatusCode, int]:
+        taken = Ingest(_Failing(KeyError()), Guard(TokenFile(tmp_path / "t")), Gate(Bounds()))
+        grpc_door = GrpcDoor(taken, lambda: True)
+        port = await grpc_door.start("127.0.0.1:0", None)
+        http_door = HttpDoor(bind("--http", LOOPBACK), otlp_routes(taken), 5)
+        told = await asyncio.to_thread(send, port, http_door.address.port)
+        await asyncio.gather(grpc_door.stop(5), http_door.stop())
+        taken.close()
+        return told
+
+    assert asyncio.run(scene()) == (grpc.StatusCode.UNAVAILABLE, 503)
+
+
+@pytest.mark.parametrize(("silent_seconds", "lines"), [(60, 1), (0, 3)])
+def test_a_reason_is_logged_again_after_a_minute(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    silent_seconds: int,
+    lines: int,
+) -> None:
+    """A disk that is full again must be seen again, and no flood may fill it with lines."""
+    monkeypatch.setattr(ingest, "_SILENT_SECONDS", silent_seconds)
+
+    async def breaks(_: Held) -> Body:
+        raise StoreUnavailable("the disk is full")
+
+    async def scene() -> None:
+        taken = Ingest(_Failing(KeyError()), Guard(TokenFile(tmp_path / "t")), Gate(Bounds()))
+        for _ in range(3):
+            with pytest.raises(RefusedExport):
+                await taken.export("grpc", None, 0, breaks)
+        taken.close()
+
+    asyncio.run(scene())
+    assert caplog.messages == [
+        f"an export is refused: the disk is full; {count} so far for this reason "
+        "(said once a minute)"
+        for count in range(1, lines + 1)
+    ]
+
+
+def test_a_request_that_takes_too_long_to_arrive_is_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A slow sender holds room that others could use."""
+    monkeypatch.setattr(ingest, "_ARRIVAL_SECONDS", 0)
+
+    async def scene() -> Refusal:
+        taken = Ingest(_Failing(KeyError()), Guard(TokenFile(tmp_path / "t")), gate)
+
+        async def read(_: Held) -> Body:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        with pytest.raises(RefusedExport) as caught:
+            await taken.export("http", None, 10, read)
+        taken.close()
+        return caught.value.refusal
+
+    gate = Gate(Bounds())
+    assert asyncio.run(scene()).reason == "too_slow"
+    assert (gate.bytes, gate.requests) == (0, 0)
+
+
+def test_a_sender_that_leaves_is_counted_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    """It will send again: nothing was promised to it."""
+
+    async def scene() -> Ingest:
+        taken = Ingest(_Failing(KeyError()), Guard(TokenFile(tmp_path / "t")), gate)
+
+        async def read(_: Held) -> Body:
+            arriving.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        arriving = asyncio.Event()
+        task = asyncio.create_task(taken.export("grpc", None, 10, read))
+        await arriving.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        taken.close()
+        return taken
+
+    gate = Gate(Bounds())
+    taken = asyncio.run(scene())
+    assert (taken.abandoned, taken.refused.total(), gate.bytes, gate.requests) == (1, 0, 0, 0)

@@ -13,16 +13,15 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from microdollar_exporter.book import book
-from microdollar_exporter.entry import Entry
+from microdollar_exporter.book import Bookkeeper
 from microdollar_exporter.errors import Busy, StoreError, StoreLocked, StoreUnavailable
 from microdollar_exporter.evidence import Evidence
 from microdollar_exporter.price import Book, Price
 from microdollar_exporter.price.importer import import_genai_prices
-from microdollar_exporter.reduce import reduce
-from microdollar_exporter.store import Store, Writer, writer
+from microdollar_exporter.store import Booking, Known, Store, Writer, writer
 from microdollar_exporter.store.migrations import MIGRATIONS
 from microdollar_exporter.usage import UsageRow
+from tests.exporter.ledgers import evidence_of
 from tests.fakes.otlp import STARTED_AT, call, request
 
 LEDGER_COLUMNS = [
@@ -32,6 +31,8 @@ LEDGER_COLUMNS = [
     "started_at",
     "trace_id",
     "span_id",
+    "position",
+    "revision",
     "customer_id",
     "user_id",
     "tags",
@@ -58,9 +59,13 @@ LEDGER_COLUMNS = [
     "image_out",
     "units",
     "usage_source",
+    "rule",
     "cost",
     "price_status",
     "price_row",
+    "price_book",
+    "reverses",
+    "decision",
     "reason",
 ]
 
@@ -70,14 +75,13 @@ def a_picodollar_each(row: UsageRow) -> Price:
     return Price(cost=1, status="priced", price_row="row", note=None)
 
 
-def entries(evidence: Sequence[Evidence]) -> list[Entry]:
-    """Book at a picodollar a row."""
-    return book(evidence, a_picodollar_each)
+entries = Bookkeeper(a_picodollar_each)
+"""Books at a picodollar a row."""
 
 
 def evidence(count: int = 1, started_at: int = STARTED_AT) -> list[Evidence]:
     """Evidence of calls with fresh ids, a microsecond apart."""
-    return reduce(request(*(call(started_at=started_at + n) for n in range(count)))).evidence
+    return evidence_of(request(*(call(started_at=started_at + n) for n in range(count))))
 
 
 @pytest.fixture
@@ -146,13 +150,13 @@ def test_spans_that_share_a_trace_or_a_span_id_are_different_calls(store: Store)
         for trace in (b"1", b"2")
         for span in (b"3", b"4")
     ]
-    assert store.append(reduce(request(*spans)).evidence, entries).new == 4
+    assert store.append(evidence_of(request(*spans)), entries).new == 4
 
 
 def test_a_batch_that_fails_leaves_nothing_behind(store: Store) -> None:
     """Evidence without its entries would be a call that nobody is charged for."""
 
-    def fail(_: Sequence[Evidence]) -> list[Entry]:
+    def fail(_: Sequence[Evidence], known: Known) -> Booking:
         raise RuntimeError("no price")
 
     with pytest.raises(RuntimeError, match="no price"):
@@ -237,7 +241,7 @@ def test_the_writer_acknowledges_only_what_is_on_disk(store: Store) -> None:
     futures = [writing.submit(evidence(5)) for _ in range(20)]
     wait(futures, 30)
     assert one(store, "SELECT count(*) FROM spans") == (100,)
-    assert (writing.stored, writing.duplicates) == (100, 0)
+    assert (writing.tally.stored, writing.tally.duplicates) == (100, 0)
     writing.close()
 
 
@@ -245,9 +249,9 @@ def test_the_writer_writes_what_it_has_taken_before_it_closes(store: Store) -> N
     """And takes nothing more."""
     gate = threading.Event()
 
-    def slow(batch: Sequence[Evidence]) -> list[Entry]:
+    def slow(batch: Sequence[Evidence], known: Known) -> Booking:
         gate.wait(30)
-        return entries(batch)
+        return entries(batch, known)
 
     writing = Writer(store, slow)
     futures = [writing.submit(evidence()) for _ in range(3)]
@@ -267,10 +271,10 @@ def test_a_full_queue_tells_the_sender_to_come_back(
     monkeypatch.setattr(writer, "WAITING_SPANS", 2)
     gate, started = threading.Event(), threading.Event()
 
-    def slow(batch: Sequence[Evidence]) -> list[Entry]:
+    def slow(batch: Sequence[Evidence], known: Known) -> Booking:
         started.set()
         gate.wait(30)
-        return entries(batch)
+        return entries(batch, known)
 
     writing = Writer(store, slow)
     taken = [writing.submit(evidence(5))]
@@ -288,10 +292,10 @@ def test_a_failing_disk_fails_its_requests_and_no_later_ones(store: Store) -> No
     """The senders still have the data."""
     faults = [duckdb.IOException("disk full")]
 
-    def sometimes(batch: Sequence[Evidence]) -> list[Entry]:
+    def sometimes(batch: Sequence[Evidence], known: Known) -> Booking:
         if faults:
             raise faults.pop()
-        return entries(batch)
+        return entries(batch, known)
 
     writing = Writer(store, sometimes)
     batch = evidence(2)
@@ -310,12 +314,12 @@ def test_a_span_that_cannot_be_stored_costs_no_other(store: Store) -> None:
     batches = [evidence(3), evidence(3), evidence(3)]
     poison = batches[1][1].span_id
 
-    def choke(batch: Sequence[Evidence]) -> list[Entry]:
+    def choke(batch: Sequence[Evidence], known: Known) -> Booking:
         started.set()
         gate.wait(30)
         if any(item.span_id == poison for item in batch):
             raise UnicodeError
-        return entries(batch)
+        return entries(batch, known)
 
     writing = Writer(store, choke)
     first = writing.submit(evidence())
@@ -332,7 +336,7 @@ def test_when_duckdb_gives_up_nobody_is_left_waiting(store: Store) -> None:
     """What waits is sent again, and the process learns that it has to start again."""
     gate, started, gone = threading.Event(), threading.Event(), threading.Event()
 
-    def fatal(_: Sequence[Evidence]) -> list[Entry]:
+    def fatal(_: Sequence[Evidence], known: Known) -> Booking:
         started.set()
         gate.wait(30)
         raise duckdb.FatalException("database has been invalidated")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue
-from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans, Span
+from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans, Span, Status
 
 from microdollar_semconv import SCOPE_NAME
 from microdollar_semconv import attributes as md
@@ -48,16 +48,20 @@ def span(
     trace_id: bytes | None = None,
     span_id: bytes | None = None,
     started_at: int = STARTED_AT,
+    name: str = "chat gpt-6-luna",
+    kind: "Span.SpanKind.ValueType" = Span.SPAN_KIND_CLIENT,
+    failed: bool = False,
 ) -> Span:
     """A span of one second with fresh ids; `started_at` is microseconds."""
     return Span(
         trace_id=secrets.token_bytes(16) if trace_id is None else trace_id,
         span_id=secrets.token_bytes(8) if span_id is None else span_id,
-        name="chat gpt-6-luna",
-        kind=Span.SPAN_KIND_CLIENT,
+        name=name,
+        kind=kind,
         start_time_unix_nano=started_at * 1000,
         end_time_unix_nano=(started_at + 1_000_000) * 1000,
         attributes=key_values(attributes),
+        status=Status(code=Status.STATUS_CODE_ERROR) if failed else None,
     )
 
 
@@ -79,6 +83,7 @@ def call(
         ga.REQUEST_MODEL: "gpt-6-luna",
         ga.RESPONSE_MODEL: "gpt-6-luna",
         ga.RESPONSE_ID: f"chatcmpl-{next(_numbers)}",
+        ga.SERVER_ADDRESS: "api.openai.com",
         ga.HTTP_RESPONSE_STATUS_CODE: 200,
         ga.USAGE_INPUT_TOKENS: 1000,
         ga.USAGE_CACHE_READ_INPUT_TOKENS: 100,
@@ -97,7 +102,10 @@ def call(
 
 
 def request(
-    *spans: Span, scope: str = SCOPE_NAME, resource: Mapping[str, Value] | None = None
+    *spans: Span,
+    scope: str = SCOPE_NAME,
+    scope_version: str = "0.1.0",
+    resource: Mapping[str, Value] | None = None,
 ) -> ExportTraceServiceRequest:
     """An export request with one resource and one scope."""
     made = ExportTraceServiceRequest()
@@ -107,6 +115,6 @@ def request(
     )
     scope_spans: ScopeSpans = resource_spans.scope_spans.add()
     scope_spans.scope.name = scope
-    scope_spans.scope.version = "0.1.0"
+    scope_spans.scope.version = scope_version
     scope_spans.spans.extend(spans)
     return made

@@ -23,12 +23,22 @@ class Collector:
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
+                body = self._read_body()
                 if self.headers.get("content-encoding") == "gzip":
                     body = gzip.decompress(body)
                 self.send_response_only(collector._take(self.path, body))
                 self.send_header("content-length", "0")
                 self.end_headers()
+
+            def _read_body(self) -> bytes:
+                if self.headers.get("transfer-encoding") != "chunked":
+                    return self.rfile.read(int(self.headers["content-length"]))
+                body = b""
+                while size := int(self.rfile.readline(), 16):
+                    body += self.rfile.read(size)
+                    self.rfile.readline()
+                self.rfile.readline()
+                return body
 
             def log_message(self, *args: Any) -> None:
                 """Keep quiet."""
@@ -53,6 +63,12 @@ class Collector:
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
+
+    def take(self) -> list[bytes]:
+        """The bodies sent to the standard path since this was last asked."""
+        with self._lock:
+            bodies, self._bodies = self._bodies, []
+        return [body for path, body in bodies if path == "/v1/traces"]
 
     @property
     def bytes(self) -> bytes:

@@ -2,8 +2,9 @@
 """Reach a ledger from any process: through the exporter that serves it, else in its file.
 
 DuckDB lets no second process open a file that is being written. A running exporter therefore
-leaves an address card beside the file (`meter.duckdb.server`, with the file's own permissions: who
-may read the ledger may ask), and answers queries over HTTP as an Arrow stream.
+leaves address cards beside the file and answers over HTTP, queries as an Arrow stream. Who may read
+the ledger may read `meter.duckdb.server` and ask; who may write it may read `meter.duckdb.operator`
+and act on it.
 """
 
 import http
@@ -13,8 +14,9 @@ import stat
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from enum import Enum
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import duckdb
 import pyarrow as pa
@@ -29,60 +31,99 @@ from microdollar_exporter.errors import (
 )
 from microdollar_exporter.store.file import open_file
 
-__all__ = ["Card", "Connection", "connect"]
+__all__ = ["Answers", "Card", "Connection", "NotServed", "Role", "connect", "ledger_file"]
 
 _CONNECT_SECONDS = 5.0
 _PATIENCE_SECONDS = 5.0
 _TURN_SECONDS = 0.1
 
 
+class Role(Enum):
+    """What a card is for, as it stands in the card's name."""
+
+    READER = "server"
+    """Asking."""
+    OPERATOR = "operator"
+    """Asking and acting."""
+
+
 @dataclass(frozen=True, slots=True)
 class Card:
-    """How to ask a running exporter: where it listens and the token it expects."""
+    """How to reach a running exporter: where it listens and the token it expects."""
 
     host: str
     port: int
     token: str
 
     @staticmethod
-    def path(db: Path) -> Path:
+    def path(db: Path, role: Role = Role.READER) -> Path:
         """Where the card of a ledger file lies."""
-        return db.with_name(db.name + ".server")
+        return db.with_name(f"{db.name}.{role.value}")
 
-    def write(self, db: Path) -> None:
-        """Leave the card beside the file.
+    def write(self, db: Path, role: Role = Role.READER) -> None:
+        """Leave the card beside the file, for those whom the file's permissions name.
 
         Raises:
             StoreError: it cannot be written there.
         """
-        path = self.path(db)
+        path = self.path(db, role)
         try:
             path.unlink(missing_ok=True)
             path.touch(mode=0o600)
             path.write_text(json.dumps(asdict(self)), "utf-8")
-            path.chmod(stat.S_IMODE(db.stat().st_mode))
+            mode = stat.S_IMODE(db.stat().st_mode)
+            if role is Role.OPERATOR:
+                # Whoever may write the ledger may read this.
+                mode = 0o600 | (mode & 0o022) << 1
+            path.chmod(mode)
         except OSError as error:
             raise StoreError(
-                f"cannot write {path}, where queries find the exporter: {error}"
+                f"cannot write {path}, where commands find the exporter: {error}"
             ) from error
 
     @classmethod
-    def read(cls, db: Path) -> Self | None:
+    def read(cls, db: Path, role: Role = Role.READER) -> Self | None:
         """The card of a ledger file, or None when no exporter serves it.
 
         Raises:
             StoreError: this user may not read it.
         """
-        path = cls.path(db)
+        path = cls.path(db, role)
         try:
             return cls(**json.loads(path.read_text("utf-8")))
         except PermissionError as error:
             raise StoreError(
                 f"an exporter serves this ledger, and this user may not read {path}, which says "
-                "how to ask it: it has the permissions that the ledger had at the start"
+                "how to ask it: it goes by the permissions that the ledger had at the start"
             ) from error
         except (FileNotFoundError, ValueError, TypeError):
             return None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What every question to the exporter carries."""
+        return {"authorization": f"Bearer {self.token}", "content-type": "application/json"}
+
+    def dial(self) -> http.client.HTTPConnection:
+        """An open connection to the exporter, over which an answer may take its time.
+
+        Raises:
+            NotServed: nobody is there.
+        """
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=_CONNECT_SECONDS)
+        try:
+            connection.connect()
+        except OSError as error:
+            raise NotServed from error
+        connection.sock.settimeout(None)
+        return connection
+
+
+class Answers(Protocol):
+    """What answers SQL: a `Connection`, or an exporter within its own process."""
+
+    def sql(self, query: str, parameters: Sequence[Any] = ()) -> pa.Table:
+        """Answer one SELECT as an Arrow table."""
 
 
 class Connection:
@@ -111,7 +152,7 @@ class Connection:
             if card is not None:
                 try:
                     return _ask_exporter(card, query, parameters)
-                except _NotServed:
+                except NotServed:
                     pass
             try:
                 return _ask_file(self._db, query, parameters)
@@ -128,37 +169,40 @@ def connect(db: str | Path = "meter.duckdb") -> Connection:
     Raises:
         UsageError: there is no such file.
     """
+    return Connection(ledger_file(db))
+
+
+def ledger_file(db: str | Path) -> Path:
+    """The ledger's file by its own name, beside which its card lies.
+
+    Raises:
+        UsageError: there is no such file.
+    """
     path = Path(db).resolve()
     if not path.exists():
         raise UsageError(f"there is no ledger {db}: name one with --db, or start one with serve")
-    return Connection(path)
+    return path
 
 
-class _NotServed(Exception):
+class NotServed(Exception):
     """The card's exporter is not there; a card outlives an exporter that was killed."""
 
 
 def _ask_exporter(card: Card, sql: str, parameters: Sequence[Any]) -> pa.Table:
-    connection = http.client.HTTPConnection(card.host, card.port, timeout=_CONNECT_SECONDS)
+    connection = card.dial()
     try:
-        connection.connect()
-        connection.sock.settimeout(None)
-        connection.request(
-            "POST",
-            "/v1/sql",
-            json.dumps({"sql": sql, "parameters": list(parameters)}),
-            {"authorization": f"Bearer {card.token}", "content-type": "application/json"},
-        )
+        asked = json.dumps({"sql": sql, "parameters": list(parameters)})
+        connection.request("POST", "/v1/sql", asked, card.headers)
         response = connection.getresponse()
     except (OSError, http.client.HTTPException) as error:
         connection.close()
-        raise _NotServed from error
+        raise NotServed from error
     try:
         if response.status == http.HTTPStatus.OK:
             with pa.ipc.open_stream(response) as reader:
                 return reader.read_all()
         if response.status == http.HTTPStatus.UNAUTHORIZED:
-            raise _NotServed
+            raise NotServed
         message = json.loads(response.read())["error"]
     except (OSError, ValueError, KeyError, http.client.HTTPException, pa.ArrowException) as error:
         raise QueryFailed(f"the exporter broke off its answer: {error}") from error

@@ -1,21 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Questions over HTTP while the exporter writes: read-only SQL, answered as an Arrow stream."""
+"""Questions over HTTP while the exporter writes: SQL as an Arrow stream, and reports as JSON.
+
+SQL is for whoever may read everything: nothing short of a parser for all of SQL could keep a
+query to one customer's rows. Who may read one customer gets reports, whose every row passes one
+condition that the asker does not write.
+"""
 
 import asyncio
-import hmac
+import json
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from microdollar_exporter.access.guard import Guard
+from microdollar_exporter.access.http import body_of, error_answer
+from microdollar_exporter.access.scopes import METRICS, READ
 from microdollar_exporter.ask.readonly import check_select
-from microdollar_exporter.errors import QueryFailed, QueryRefused
+from microdollar_exporter.errors import MicrodollarError, QueryFailed, UsageError
 
 __all__ = ["Queries", "ask_routes"]
 
@@ -25,8 +34,9 @@ _LOOK_SECONDS = 0.5
 _TURN_SECONDS = 0.05
 _BATCH_ROWS = 10_000
 _ARROW = "application/vnd.apache.arrow.stream"
+_REPORT_OPTIONS = ("by", "from", "to", "customer")
 
-Counters = Callable[[], Mapping[str, int]]
+Counters = Callable[[], Mapping[str, Any]]
 
 
 class Queries:
@@ -60,6 +70,10 @@ class Queries:
             self._running.discard(con)
         con.close()
 
+    def sql(self, query: str, parameters: Sequence[Any] = ()) -> pa.Table:
+        """Answer one SELECT of this process's own, as `Connection.sql` does."""
+        return _Answer(self, self.begin(), query, list(parameters)).table()
+
     def __len__(self) -> int:
         """How many are running."""
         return len(self._running)
@@ -75,49 +89,74 @@ class Queries:
             await asyncio.sleep(_TURN_SECONDS)
 
 
-def ask_routes(
-    queries: Queries, token: str, counters: Counters, healthy: Callable[[], bool]
-) -> list[Route]:
-    """`POST /v1/sql`, `GET /v1/status` and `GET /healthz`; the first two want the bearer token."""
+def ask_routes(queries: Queries, guard: Guard, counters: Counters) -> list[Route]:
+    """`POST /v1/sql`, `GET /v1/report` and `GET /v1/status`, each for a token with its scope."""
 
     async def sql(request: Request) -> Response:
-        if not _authorised(request, token):
-            return _error(401, "send the exporter's token as a bearer token")
         try:
-            body = await request.json()
-            query, parameters = body["sql"], body.get("parameters", [])
-        except (ValueError, KeyError, TypeError, AttributeError):
-            return _error(400, 'send {"sql": "SELECT …", "parameters": []}')
-        if not isinstance(query, str) or not isinstance(parameters, list):
-            return _error(400, "sql is a text and parameters a list")
-        try:
+            guard.check(request.headers.get("authorization"), READ)
+            query, parameters = _query(await body_of(request))
             con = queries.begin()
             leaving = asyncio.create_task(_interrupt_when_gone(request, con))
             try:
                 answer = await run_in_threadpool(_Answer, queries, con, query, parameters)
             finally:
                 leaving.cancel()
-        except QueryRefused as error:
-            return _error(403, str(error))
-        except QueryFailed as error:
-            return _error(422, str(error))
+        except MicrodollarError as error:
+            return error_answer(error)
         return StreamingResponse(answer.stream(), media_type=_ARROW)
 
-    async def status(request: Request) -> Response:
-        if not _authorised(request, token):
-            return _error(401, "send the exporter's token as a bearer token")
-        return JSONResponse(dict(counters()))
+    async def report(request: Request) -> Response:
+        try:
+            grant = guard.grant(request.headers.get("authorization"))
+            asked = _report_options(request.query_params)
+            asked["customer"] = grant.reads(asked["customer"])
+            text = await run_in_threadpool(_report, queries, asked)
+        except MicrodollarError as error:
+            return error_answer(error)
+        return Response(text, media_type="application/json")
 
-    async def health(_: Request) -> Response:
-        if healthy():
-            return JSONResponse({"status": "ok"})
-        return _error(503, "the last commit failed; the exporter's log says why")
+    async def status(request: Request) -> Response:
+        try:
+            guard.grant(request.headers.get("authorization")).require(METRICS)
+        except MicrodollarError as error:
+            return error_answer(error)
+        return JSONResponse(dict(counters()))
 
     return [
         Route("/v1/sql", sql, methods=["POST"]),
+        Route("/v1/report", report),
         Route("/v1/status", status),
-        Route("/healthz", health),
     ]
+
+
+def _query(body: bytes) -> tuple[str, list[Any]]:
+    try:
+        asked = json.loads(body)
+        query, parameters = asked["sql"], asked.get("parameters", [])
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UsageError('send {"sql": "SELECT …", "parameters": []}') from error
+    if not isinstance(query, str) or not isinstance(parameters, list):
+        raise UsageError("sql is a text and parameters a list")
+    return query, parameters
+
+
+def _report_options(given: QueryParams) -> dict[str, str | None]:
+    for name in given:
+        if name not in _REPORT_OPTIONS or len(given.getlist(name)) > 1:
+            known = ", ".join(_REPORT_OPTIONS)
+            raise UsageError(f"give each of {known} at most once, and nothing else")
+    return {name: given.get(name) for name in _REPORT_OPTIONS}
+
+
+def _report(queries: Queries, asked: Mapping[str, str | None]) -> str:
+    """What `microdollar report --format json` prints."""
+    from microdollar_exporter.ask.render import render  # noqa: PLC0415 - loads pandas
+    from microdollar_exporter.ask.report import report_on  # noqa: PLC0415 - loads pandas
+
+    by = "customer" if asked["by"] is None else asked["by"]
+    made = report_on(queries, by, from_=asked["from"], to=asked["to"], customer=asked["customer"])
+    return render(made, "json")
 
 
 async def _interrupt_when_gone(request: Request, con: duckdb.DuckDBPyConnection) -> None:
@@ -154,6 +193,19 @@ class _Answer:
             self._end()
             raise
 
+    def table(self) -> pa.Table:
+        """The whole answer.
+
+        Raises:
+            QueryFailed: it was interrupted.
+        """
+        try:
+            return self._reader.read_all()
+        except (duckdb.Error, pa.ArrowException) as error:
+            raise QueryFailed(str(error)) from error
+        finally:
+            self._end()
+
     def stream(self) -> Iterator[bytes]:
         """The answer as an Arrow IPC stream; a stream without its end mark was broken off."""
         sink = _Sink()
@@ -189,12 +241,3 @@ class _Sink:
     def taken(self) -> bytes:
         parts, self._parts = self._parts, []
         return b"".join(parts)
-
-
-def _authorised(request: Request, token: str) -> bool:
-    given = request.headers.get("authorization", "")
-    return hmac.compare_digest(given.encode(), f"Bearer {token}".encode())
-
-
-def _error(status: int, message: str) -> Response:
-    return JSONResponse({"error": message}, status)

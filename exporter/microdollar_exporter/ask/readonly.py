@@ -18,7 +18,8 @@ from microdollar_exporter.errors import QueryRefused
 __all__ = ["TABLES", "TABLE_FUNCTIONS", "check_select"]
 
 TABLES = frozenset(
-    {"ledger", "price_book", "price_book_in_force", "price_row", "schema_version", "spans"}
+    {"decision", "ledger", "price_book", "price_book_in_force", "price_row", "profile"}
+    | {"removed_calls", "removed_span", "schema_version", "span", "spans"}
 )
 """The tables of a ledger; what else stands in FROM is a subquery or a WITH of the query's own."""
 

@@ -4,6 +4,7 @@
 import csv
 import io
 import json
+from dataclasses import asdict, astuple, fields
 from decimal import Decimal
 from typing import Any
 
@@ -11,11 +12,12 @@ import pandas as pd
 import pyarrow as pa
 import tabulate
 
+from microdollar_exporter.ask.completeness import Completeness, Gap
 from microdollar_exporter.ask.report import Report
 from microdollar_exporter.errors import UsageError
 from microdollar_exporter.usage import BUCKETS, PARTS
 
-__all__ = ["render", "render_rows"]
+__all__ = ["render", "render_completeness", "render_rows"]
 
 # Two blanks on either side of every header would push a report off most screens.
 tabulate.MIN_PADDING = 0
@@ -38,8 +40,9 @@ def render(report: Report, form: str) -> str:
             "rows": records,
             "total": report.total,
             "unassigned_calls": report.unassigned_calls,
-            "absent_calls": report.absent,
-            "unbooked_spans": report.unbooked,
+            "unassigned_tokens": report.unassigned_tokens,
+            **_absent(report.completeness),
+            "unbooked_calls": report.unbooked,
             "honesty": report.honesty,
         }
         return _dumps(document, 2) + "\n"
@@ -61,6 +64,49 @@ def render_rows(table: pa.Table, form: str) -> str:
     return tabulate.tabulate(body, names, "simple", disable_numparse=True) + "\n"
 
 
+def render_completeness(completeness: Completeness, form: str) -> str:
+    """The gaps as text, ending with a line break; costs in microdollars, times UTC."""
+    names = [field.name for field in fields(Gap)]
+    if form == "csv":
+        return _csv(names, [list(astuple(gap)) for gap in completeness.gaps])
+    if form == "json":
+        document = {
+            "gaps": [asdict(gap) for gap in completeness.gaps],
+            "missing_calls": completeness.missing,
+            "dropped_calls": completeness.dropped,
+            "likely_cost": completeness.likely_cost,
+            "calls_without_likely_cost": completeness.unestimated,
+            "processes": completeness.processes,
+            "unnumbered_calls": completeness.unnumbered,
+            "summary": completeness.summary,
+        }
+        return _dumps(document, 2) + "\n"
+    if not completeness.gaps:
+        return f"No gaps.\n\n{completeness.summary}\n"
+    body = [[_plain(value) for value in astuple(gap)] for gap in completeness.gaps]
+    cells = _aligned([gap.likely_cost for gap in completeness.gaps])
+    for line, cell in zip(body, cells, strict=True):
+        line[-1] = cell
+    headers = [*names[:-1], "likely cost\nµ$"]
+    align = ["right" if name in _NUMBERS else "left" for name in names]
+    table = tabulate.tabulate(body, headers, "simple", disable_numparse=True, colalign=align)
+    return f"{table}\n\n{completeness.summary}\n"
+
+
+_NUMBERS = ("first", "last", "calls", "likely_cost")
+
+
+def _absent(completeness: Completeness | None) -> dict[str, Any]:
+    """What a report says of calls that have not arrived; nothing is known of one customer's."""
+    if completeness is None:
+        return {"absent_calls": None, "dropped_calls": None, "absent_likely_cost": None}
+    return {
+        "absent_calls": completeness.missing,
+        "dropped_calls": completeness.dropped,
+        "absent_likely_cost": completeness.likely_cost,
+    }
+
+
 def _report_table(report: Report, records: list[dict[str, Any]]) -> str:
     if not records:
         return "No calls.\n"
@@ -79,7 +125,7 @@ def _report_table(report: Report, records: list[dict[str, Any]]) -> str:
     return tabulate.tabulate(body, headers, "simple", disable_numparse=True, colalign=align) + "\n"
 
 
-_DOUBTS = ("unpriced", "missing", "estimated", "partial", "fallback")
+_DOUBTS = ("unpriced", "missing", "estimated", "partial", "fallback", "late")
 """What a reader of one row's cost has to know."""
 
 _HEADERS = {

@@ -4,7 +4,6 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,9 @@ from uuid import UUID
 
 import pandas as pd
 
-from microdollar_exporter.ask.connect import Connection, connect
+from microdollar_exporter.ask.completeness import Completeness, completeness_on, dollars
+from microdollar_exporter.ask.connect import Answers, connect
+from microdollar_exporter.ask.period import Instant, period
 from microdollar_exporter.errors import UsageError
 from microdollar_exporter.money import usd
 from microdollar_exporter.usage import BUCKETS, PARTS
@@ -35,18 +36,17 @@ DIMENSIONS = {
 written `tag:NAME`, and `feature` is short for `tag:feature`."""
 
 _SUMS = ("calls", *BUCKETS, *PARTS)
-# Signed like the sums, so that a reversed entry no longer counts.
-_SIGN = "CASE kind WHEN 'reversal' THEN -1 ELSE 1 END"
 _TOKENS = " + ".join(f"coalesce({bucket}, 0)" for bucket in BUCKETS)
+# Sums of signed columns like all others, so that what was taken back is in none of them.
 _HONESTY = {
-    "entries": f"sum({_SIGN})",
-    "unpriced": f"sum({_SIGN}) FILTER (cost IS NULL AND usage_source <> 'missing')",
+    "unpriced": "sum(calls) FILTER (cost IS NULL AND usage_source <> 'missing')",
     "unpriced_tokens": f"sum({_TOKENS}) FILTER (cost IS NULL)",
-    "missing": f"sum({_SIGN}) FILTER (usage_source = 'missing')",
-    "estimated": f"sum({_SIGN}) FILTER (usage_source = 'estimated')",
-    "partial": f"sum({_SIGN}) FILTER (price_status = 'partial')",
-    "fallback": f"sum({_SIGN}) FILTER (price_status = 'fallback')",
-    "refused": f"sum({_SIGN}) FILTER (usage_source = 'none')",
+    "missing": "sum(calls) FILTER (usage_source = 'missing')",
+    "estimated": "sum(calls) FILTER (usage_source = 'estimated')",
+    "partial": "sum(calls) FILTER (price_status = 'partial')",
+    "fallback": "sum(calls) FILTER (price_status = 'fallback')",
+    "refused": "sum(calls) FILTER (usage_source = 'none')",
+    "late": "sum(calls) FILTER (is_late)",
 }
 _MEASURES = (
     "coalesce(sum(calls), 0)::BIGINT AS calls",
@@ -54,20 +54,39 @@ _MEASURES = (
     "sum(cost) AS cost",
     *(f"coalesce({sql}, 0)::BIGINT AS {name}" for name, sql in _HONESTY.items()),
     "coalesce(sum(calls) FILTER (customer_id IS NULL), 0)::BIGINT AS unassigned_calls",
+    f"coalesce(sum({_TOKENS}) FILTER (customer_id IS NULL), 0)::BIGINT AS unassigned_tokens",
 )
 
-# A process numbers its calls from 1, so what lies between two that arrived has not. Before the
-# first one of a period there may be others, which belong to the time before it.
-_ABSENT = """
-    SELECT coalesce(sum(last - first + 1 - arrived), 0)::BIGINT AS n
-    FROM (
-        SELECT max(call_sequence) AS last, count(DISTINCT call_sequence) AS arrived,
-               {first} AS first
-        FROM spans WHERE boot_id IS NOT NULL AND {period} GROUP BY boot_id
-    )"""
+# A reversal is as late as the entry it takes back. The sums of a day that are left of removed
+# calls no longer say when each was recorded.
+_LATE = "recorded_at > started_at + INTERVAL 1 DAY AND trace_id <> ''"
+_ENTRIES = f"""
+    SELECT *, {_LATE} AND NOT coalesce(was_in_time, false) AS is_late
+    FROM ledger LEFT JOIN (
+        SELECT entry_id AS reversed, true AS was_in_time FROM ledger
+        WHERE NOT ({_LATE}) AND entry_id IN (
+            SELECT reverses FROM ledger WHERE kind = 'reversal' AND {_LATE}
+        )
+    ) ON reverses = reversed"""
+
+# Of several spans about one call one is booked. The others share its trace or its response, or
+# begin a trace of their own at the same time in the same service.
 _UNBOOKED = """
+    WITH unbooked AS (
+        SELECT scope, service, rule, started_at, trace_id, response_id
+        FROM spans ANTI JOIN ledger USING (trace_id, span_id, started_at)
+        WHERE role = 'call' AND NOT direct AND {period}
+    ),
+    unrelated AS (
+        SELECT * FROM unbooked ANTI JOIN ledger USING (trace_id)
+        ANTI JOIN (SELECT response_id FROM ledger) USING (response_id)
+    )
     SELECT coalesce(scope, 'no scope') AS scope, count(*) AS n
-    FROM spans WHERE {period} AND rule NOT LIKE 'microdollar/%' GROUP BY ALL ORDER BY ALL"""
+    FROM unrelated ANTI JOIN ledger ON ledger.service = unrelated.service
+        AND ledger.rule <> unrelated.rule
+        AND ledger.started_at >= unrelated.started_at - INTERVAL 110 MILLISECONDS
+        AND ledger.started_at <= unrelated.started_at + INTERVAL 110 MILLISECONDS
+    GROUP BY ALL ORDER BY ALL"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,56 +95,70 @@ class Report:
 
     `rows` has the grouping columns, `calls`, every bucket and part in tokens, `cost` in
     microdollars and `cost_usd` in dollars (both `Decimal`, or None when nothing was priced), and
-    per row the counts of the honesty line. `absent` counts calls of the period that their process
-    numbered and that have not arrived. `unbooked` counts, by scope, GenAI spans of other emitters
-    that are kept as evidence and are in no sum. Neither is known of one customer alone.
+    per row the counts of the honesty line: calls `unpriced`, with usage `missing` or `estimated`,
+    with a price for a part only (`partial`), with a price or a count in doubt (`fallback`),
+    `refused` by the provider or never sent, and `late`: recorded more than a day after they began.
+    `completeness` says what is known to be missing; None in the report of one customer, since
+    nobody knows whose those calls were. `unbooked` counts, by scope, calls in the evidence that no
+    entry stands for: there should be none.
     """
 
     by: tuple[str, ...]
     rows: pd.DataFrame
     total: dict[str, Any]
     unassigned_calls: int
-    absent: int
+    unassigned_tokens: int
+    completeness: Completeness | None
     unbooked: dict[str, int]
 
     @property
     def honesty(self) -> str:
-        """One line that says what the figures leave out and where they are not exact."""
+        """A line or two that say what the figures leave out and where they are not exact."""
         total = self.total
+        tokens = total["unpriced_tokens"]
         found = {
-            f"unpriced ({total['unpriced_tokens']:,} tokens)": total["unpriced"],
+            f"unpriced ({_plural(tokens, 'token')})": total["unpriced"],
             "with usage missing": total["missing"],
             "estimated": total["estimated"],
             "priced in part": total["partial"],
-            "priced by a fallback": total["fallback"],
+            "with a price or count in doubt": total["fallback"],
             "refused or never sent (free)": total["refused"],
-            "unassigned": self.unassigned_calls,
+            "recorded late": total["late"],
+            f"unassigned ({_plural(self.unassigned_tokens, 'token')})": self.unassigned_calls,
         }
         parts = [f"{count:,} {what}" for what, count in found.items() if count]
+        if tokens and not total["unpriced"]:
+            # A further model inside a call has tokens and is no call.
+            parts.insert(0, f"{_plural(tokens, 'token')} unpriced")
         nothing = "each priced from reported usage, and assigned"
-        calls = _plural(total["calls"], "call")
-        if total["entries"] != total["calls"]:
-            # A call has one entry for each model that worked in it.
-            calls += f" ({_plural(total['entries'], 'entry', 'entries')})"
-        lines = [f"Of {calls}: {', '.join(parts) or nothing}."]
-        if self.absent:
-            lines.append(f"{_plural(self.absent, 'further call')} not arrived, or still running.")
+        lines = [f"Of {_plural(total['calls'], 'call')}: {', '.join(parts) or nothing}."]
+        if self.completeness is not None and self.completeness.missing:
+            lines.append(_absent(self.completeness))
         if self.unbooked:
-            spans = _plural(sum(self.unbooked.values()), "span")
-            lines.append(f"Not booked: {spans} of other emitters ({', '.join(self.unbooked)}).")
+            calls = _plural(sum(self.unbooked.values()), "call")
+            lines.append(f"Not booked, by a fault: {calls} of {', '.join(self.unbooked)}.")
         return " ".join(lines)
 
 
-def _plural(count: int, one: str, many: str | None = None) -> str:
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
+def _absent(completeness: Completeness) -> str:
+    said = f"{_plural(completeness.missing, 'further call')} not arrived, or still running"
+    if completeness.dropped:
+        said += f"; {completeness.dropped:,} said to be dropped"
+    if completeness.likely_cost is not None:
+        said += f"; likely {dollars(completeness.likely_cost)}, an estimate"
+    return said + "."
+
+
+def _plural(count: int, one: str) -> str:
+    return f"{count:,} {one if count == 1 else one + 's'}"
 
 
 def report(
     by: str | Sequence[str] = ("customer",),
     *,
     db: str | Path = "meter.duckdb",
-    from_: str | date | None = None,
-    to: str | date | None = None,
+    from_: Instant | None = None,
+    to: Instant | None = None,
     customer: str | int | UUID | None = None,
 ) -> pd.DataFrame:
     """Usage and cost per group, as a DataFrame.
@@ -151,25 +184,25 @@ def report(
 
 
 def report_on(
-    connection: Connection,
+    connection: Answers,
     by: str | Sequence[str] = ("customer",),
     *,
-    from_: str | date | None = None,
-    to: str | date | None = None,
+    from_: Instant | None = None,
+    to: Instant | None = None,
     customer: str | int | UUID | None = None,
 ) -> Report:
     """The same as `report`, over an open connection and with its total."""
     names = _names(by)
-    period, instants = _period(from_, to)
+    condition, instants = period(from_, to).holds("started_at")
     keys = [f"key_{position}" for position in range(len(names))]
     dimensions = [DIMENSIONS.get(name, "map_extract_value(tags, ?)") for name in names]
     parameters = [name.removeprefix("tag:") for name in names if name not in DIMENSIONS]
     parameters += instants
-    condition = period
+    whose = "true"
     if customer == UNASSIGNED:
-        condition += " AND customer_id IS NULL"
+        whose = "customer_id IS NULL"
     elif customer is not None:
-        condition += " AND customer_id = ?"
+        whose = "customer_id = ?"
         parameters.append(str(customer))
 
     columns = ", ".join(f"{sql} AS {key}" for sql, key in zip(dimensions, keys, strict=True))
@@ -177,27 +210,31 @@ def report_on(
     ordered = ", ".join(f"{key} NULLS LAST" for key in keys)
     query = f"""
         SELECT {grouped}, {", ".join(_MEASURES)}
-        FROM (SELECT *, {columns} FROM ledger WHERE {condition})
+        FROM (SELECT *, {columns} FROM ({_ENTRIES}) WHERE {condition} AND {whose})
         GROUP BY GROUPING SETS (({grouped}), ())
         ORDER BY grouping({grouped}), {ordered}"""
     found = connection.sql(query, parameters).to_pylist()
     total = found.pop()
-    absent, unbooked = 0, {}
+    complete, unbooked = None, {}
     if customer is None:
-        absent = connection.sql(
-            _ABSENT.format(period=period, first="min(call_sequence)" if from_ else "1"), instants
-        ).to_pylist()[0]["n"]
-        unbooked = {
-            row["scope"]: row["n"]
-            for row in connection.sql(_UNBOOKED.format(period=period), instants).to_pylist()
-        }
+        complete = completeness_on(connection, from_=from_, to=to)
+        query = _UNBOOKED.format(period=condition)
+        unbooked = {row["scope"]: row["n"] for row in connection.sql(query, instants).to_pylist()}
     rows = [_row(row, names, keys) for row in found]
     value_columns = [*_SUMS, "cost", "cost_usd", *_HONESTY]
     frame = pd.DataFrame(rows, columns=[*names, *value_columns])
     counts = [*_SUMS, *_HONESTY]
     frame[counts] = frame[counts].astype("Int64")
     totals = _row(total, (), ())
-    return Report(names, frame, totals, total["unassigned_calls"], absent, unbooked)
+    return Report(
+        names,
+        frame,
+        totals,
+        total["unassigned_calls"],
+        total["unassigned_tokens"],
+        complete,
+        unbooked,
+    )
 
 
 def _names(by: str | Sequence[str]) -> tuple[str, ...]:
@@ -210,37 +247,6 @@ def _names(by: str | Sequence[str]) -> tuple[str, ...]:
     if not names or len(set(names)) < len(names):
         raise UsageError(f"group by one or more different words; this is {','.join(names)!r}")
     return names
-
-
-def _period(from_: str | date | None, to: str | date | None) -> tuple[str, list[str]]:
-    """The condition on `started_at`, and its parameters."""
-    condition, instants = "true", []
-    for name, comparison, value in (("from", ">=", from_), ("to", "<", to)):
-        if value is not None:
-            condition += f" AND started_at {comparison} CAST(? AS TIMESTAMP)"
-            instants.append(_instant(name, value))
-    if len(instants) == 2 and instants[0] >= instants[1]:
-        raise UsageError(f"to is {to}, which is not after {from_}, where the period begins")
-    return condition, instants
-
-
-def _instant(name: str, value: str | date) -> str:
-    """An instant as DuckDB reads it: UTC, without a zone."""
-    try:
-        if isinstance(value, datetime):
-            moment = value
-        elif isinstance(value, date):
-            moment = datetime(value.year, value.month, value.day, tzinfo=UTC)
-        else:
-            moment = datetime.fromisoformat(value)
-        if moment.tzinfo is not None:
-            moment = moment.astimezone(UTC).replace(tzinfo=None)
-    except (ValueError, OverflowError) as error:
-        raise UsageError(
-            f"{name} is {value!r}: write a day like 2026-11-01 or a UTC time like "
-            "2026-11-01T12:00:00"
-        ) from error
-    return moment.isoformat(sep=" ", timespec="microseconds")
 
 
 def _row(found: dict[str, Any], names: Sequence[str], keys: Sequence[str]) -> dict[str, Any]:

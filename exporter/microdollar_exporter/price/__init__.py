@@ -6,7 +6,7 @@ imports the source of a book but `price.importer`.
 """
 
 from microdollar_exporter.price.book import Book, PriceRow
-from microdollar_exporter.price.engine import Engine
+from microdollar_exporter.price.engine import Engine, Flat
 from microdollar_exporter.price.tariff import Price, Status
 
-__all__ = ["Book", "Engine", "Price", "PriceRow", "Status"]
+__all__ = ["Book", "Engine", "Flat", "Price", "PriceRow", "Status"]

@@ -5,7 +5,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final
+from typing import Final, NamedTuple
 
 from microdollar_exporter.price.book import STANDARD, Book, PriceRow
 from microdollar_exporter.price.context import doubtful_geo, facts
@@ -14,7 +14,7 @@ from microdollar_exporter.price.tariff import Price, Tariff, contradiction, inpu
 from microdollar_exporter.usage import BUCKETS, Usage, UsageRow
 from microdollar_semconv import attributes as md
 
-__all__ = ["Engine"]
+__all__ = ["Engine", "Flat"]
 
 _CACHED_KEYS: Final = 10_000
 _DAY: Final = 86_400_000_000
@@ -47,6 +47,21 @@ class _Schedule:
     refusal: Price | None = None
 
 
+class Flat(NamedTuple):
+    """A price that is the sum of tokens times rates, for calls of one key.
+
+    `rates` are picodollars per token in the order of `BUCKETS`, None where not known to be right.
+    It holds for calls that began in [`since`, `until`) with at most `most_input` input tokens, of
+    whom input and output were reported whole; None is without bound.
+    """
+
+    rates: tuple[int | None, ...]
+    price_row: str
+    since: int | None
+    until: int | None
+    most_input: int | None
+
+
 class Engine:
     """Prices usage rows by one book. Safe to call from several threads.
 
@@ -69,19 +84,8 @@ class Engine:
         ordinary = row.source == md.USAGE_SOURCE_PROVIDER and usage.input_uncached is not None
         if not ordinary and (answer := _nothing_to_price(row)):
             return answer
-        key = (
-            row.provider,
-            row.response_model,
-            row.request_model,
-            row.service_tier,
-            row.speed,
-            row.inference_geo,
-        )
-        schedule = self._schedules.get(key)
-        if schedule is None:
-            if len(self._schedules) >= _CACHED_KEYS:
-                self._schedules.clear()
-            schedule = self._schedules[key] = self._compile(row)
+        key = _key(row)
+        schedule = self._schedules.get(key) or self._schedule(key, row)
         if schedule.refusal is not None:
             return _refuse(schedule.refusal, usage)
         period = schedule.periods[bisect_right(schedule.ends, row.started_at)]
@@ -93,6 +97,36 @@ class Engine:
         if period.thresholds:
             tariff = period.tariffs[bisect_left(period.thresholds, input_tokens(usage))]
         return tariff.charge(row, schedule.doubts + period.doubts)
+
+    def flat(self, row: UsageRow) -> Flat | None:
+        """The price of calls like this one where it is nothing but tokens times rates, else None.
+
+        For every usage it holds for, it is what `price` says, with the status `priced`.
+        """
+        key = _key(row)
+        schedule = self._schedules.get(key) or self._schedule(key, row)
+        if schedule.refusal is not None or schedule.doubts:
+            return None
+        position = bisect_right(schedule.ends, row.started_at)
+        period = schedule.periods[position]
+        if period.windows or period.doubts or not period.tariffs:
+            return None
+        rates = period.tariffs[0].flat_rates()
+        if rates is None:
+            return None
+        return Flat(
+            rates=rates,
+            price_row=period.tariffs[0].price_row,
+            since=schedule.ends[position - 1] if position else None,
+            until=schedule.ends[position] if position < len(schedule.ends) else None,
+            most_input=period.thresholds[0] if period.thresholds else None,
+        )
+
+    def _schedule(self, key: _Key, row: UsageRow) -> _Schedule:
+        if len(self._schedules) >= _CACHED_KEYS:
+            self._schedules.clear()
+        schedule = self._schedules[key] = self._compile(row)
+        return schedule
 
     def _compile(self, row: UsageRow) -> _Schedule:
         provider = self._names.provider(row.provider)
@@ -171,6 +205,17 @@ class Engine:
         if tariff is None:
             tariff = self._tariffs[row.price_row] = Tariff.of(row)
         return tariff
+
+
+def _key(row: UsageRow) -> _Key:
+    return (
+        row.provider,
+        row.response_model,
+        row.request_model,
+        row.service_tier,
+        row.speed,
+        row.inference_geo,
+    )
 
 
 def _nothing_to_price(row: UsageRow) -> Price | None:

@@ -146,6 +146,19 @@ class Tariff:
             doubts=tuple(doubts),
         )
 
+    def flat_rates(self) -> tuple[int | None, ...] | None:
+        """The rates in picodollars, in the order of `BUCKETS`, if nothing else decides a cost.
+
+        None for one that is not known to be right. There is nothing at all when a call has a fee,
+        when reasoning has a rate of its own, when the tariff is in doubt, or when a rate is not a
+        whole number of picodollars.
+        """
+        if self.doubts or "reasoning" in self.own or "requests" in self.unit_rates:
+            return None
+        if any(rate is not None and rate % _PICO for rate in self.rates):
+            return None
+        return tuple(None if rate is None else rate // _PICO for rate in self.rates)
+
     def charge(self, row: UsageRow, doubts: tuple[str, ...] = ()) -> Price:
         """The price of a usage by this row alone.
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Receive OTLP: decode, reduce, store durably, and only then acknowledge."""
+"""Receive OTLP: let in, unpack, reduce, store durably, and only then acknowledge."""
 
-from microdollar_exporter.receive.grpc import start_grpc
+from microdollar_exporter.receive.grpc import GrpcDoor
 from microdollar_exporter.receive.http import otlp_routes
 from microdollar_exporter.receive.ingest import Ingest
+from microdollar_exporter.receive.limits import Bounds, Gate
 
-__all__ = ["Ingest", "otlp_routes", "start_grpc"]
+__all__ = ["Bounds", "Gate", "GrpcDoor", "Ingest", "otlp_routes"]

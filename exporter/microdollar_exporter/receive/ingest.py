@@ -1,37 +1,59 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What both OTLP doors do with an export request: decode, reduce, and wait until it is durable."""
+"""What both OTLP doors do with an export request: let it in, reduce it, wait until it is durable.
+
+Whatever goes wrong on the way becomes a refusal of the error law, and is counted by its reason.
+"""
 
 import asyncio
 import logging
+import time
 from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Literal, NamedTuple, Protocol, TypeVar
 
-from google.protobuf.message import DecodeError
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-    ExportTraceServiceRequest,
-    ExportTraceServiceResponse,
-)
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from microdollar_exporter.errors import MalformedRequest, MicrodollarError
+from microdollar_exporter.access.guard import Guard
+from microdollar_exporter.access.scopes import INGEST
+from microdollar_exporter.errors import MicrodollarError, TooLarge, TooSlow
+from microdollar_exporter.evidence import Evidence
+from microdollar_exporter.receive.encodings import unpack
+from microdollar_exporter.receive.limits import Gate, Held
+from microdollar_exporter.receive.otlp_json import NOT_A_SPAN, to_protobuf
 from microdollar_exporter.receive.status import Refusal, refusal
-from microdollar_exporter.reduce import Reduced, reduce
-from microdollar_exporter.store.writer import Writer
+from microdollar_exporter.reduce import Reduced, Reducer
 
-__all__ = ["MAX_REQUEST_BYTES", "Ingest", "RefusedExport"]
+__all__ = ["Body", "Door", "Ingest", "Read", "RefusedExport"]
 
 log = logging.getLogger(__name__)
 
-_COUNTERS = (
-    "requests",
-    "requests_refused",
-    "spans_evidence",
-    "spans_ignored",
-    "spans_refused",
-    "values_dropped",
-)
-_MAX_LOGGED = 1000
+Door = Literal["grpc", "http"]
 
-MAX_REQUEST_BYTES = 64 * 1024 * 1024
-"""Far above gRPC's default of 4 MiB: a sender drops what is refused for its size."""
+_ARRIVAL_SECONDS = 60.0
+"""A request that takes longer to arrive gives its place to others."""
+_ASIDE_BYTES = 1024 * 1024
+"""Beyond this a request is worked on aside, so that small ones are answered meanwhile."""
+_JSON_SHARE = 4
+"""Reading JSON takes some times the memory of protobuf, so a request may have this much less."""
+_UNSTORABLE = "a value cannot be stored; the exporter's log says more"
+_MAX_LOGGED = 1000
+_SILENT_SECONDS = 60.0
+"""How long a reason that was logged is not logged again."""
+
+_Result = TypeVar("_Result")
+
+
+class Body(NamedTuple):
+    """A request as it came: its bytes, and what HTTP says of them."""
+
+    content: bytes
+    encoding: str = "identity"
+    is_json: bool = False
+
+
+Read = Callable[[Held], Awaitable[Body]]
+"""Gives a request once it has arrived, and says meanwhile how much of it has."""
 
 
 class RefusedExport(Exception):
@@ -42,72 +64,143 @@ class RefusedExport(Exception):
         self.refusal = refusal
 
 
-class Ingest:
-    """Takes export requests as bytes; counts what becomes of their spans.
+class _Submits(Protocol):
+    """What is asked of the writer."""
 
-    `counters` has `requests`, `requests_refused`, `spans_evidence`, `spans_ignored` (not GenAI),
-    `spans_refused` and `values_dropped`.
+    def submit(self, evidence: Sequence[Evidence]) -> "Future[int]": ...
+
+
+Observe = Callable[[Door, float, float], None]
+"""Told of each acknowledged request that held evidence: how long it took, and how long before its
+acknowledgement its oldest span had ended; both in seconds."""
+
+
+class Ingest:
+    """Takes export requests; counts what becomes of them and of their spans.
+
+    `requests` counts by door what came; of it, `refused` counts by reason what was not let in or
+    not stored, and `abandoned` what its sender did not wait for. `spans` counts what is `evidence`,
+    and `ignored` for not being GenAI; `spans_refused` by reason what can never be stored, and
+    `values_dropped` by attribute what is too long or not of its type.
     """
 
-    def __init__(self, writer: Writer) -> None:
+    def __init__(
+        self,
+        writer: _Submits,
+        guard: Guard,
+        gate: Gate,
+        observe: Observe = lambda _door, _seconds, _lag: None,
+    ) -> None:
         self._writer = writer
+        self._guard = guard
+        self._gate = gate
+        self._observe = observe
+        self._aside = ThreadPoolExecutor(1, "microdollar-reducer")
+        # One for each thread: what they remember is not shared.
+        self._reducer = Reducer()
+        self._reducer_aside = Reducer()
         self._logged: set[tuple[str, str]] = set()
-        self.counters: Counter[str] = Counter(dict.fromkeys(_COUNTERS, 0))
+        self._silent_until: dict[str, float] = {}
+        self.requests: Counter[str] = Counter(grpc=0, http=0)
+        self.refused: Counter[str] = Counter()
+        self.abandoned = 0
+        self.spans: Counter[str] = Counter(evidence=0, ignored=0)
+        self.spans_refused: Counter[str] = Counter()
+        self.values_dropped: Counter[str] = Counter()
 
-    def refuse(self, reason: str) -> None:
-        """Count a request that a door does not let in, and log each reason once."""
-        self.counters["requests"] += 1
-        self.counters["requests_refused"] += 1
-        self._log_once("refused", reason, logging.WARNING, f"a request is refused: {reason}")
+    @property
+    def max_bytes(self) -> int:
+        """How large one request may be."""
+        return self._gate.bounds.request_bytes
 
-    async def export(self, body: bytes) -> ExportTraceServiceResponse:
+    async def export(
+        self,
+        door: Door,
+        authorization: str | None,
+        size: int,
+        read: Read,
+    ) -> ExportTraceServiceResponse:
         """Store the GenAI spans of a request; returns once they are durable.
+
+        `read` is called once the request is let in, and gives what has arrived; `size` is how much
+        that will be, as far as is known.
 
         Raises:
             RefusedExport: nothing of the request is promised; it says whether to send again.
         """
-        self.counters["requests"] += 1
+        began = time.monotonic()
+        self.requests[door] += 1
         try:
-            return await self._export(body)
+            who = self._guard.check(authorization, INGEST).who
+            async with self._gate.enter(who, size) as held:
+                reduced = await self._reduce(await _in_time(read(held)), held)
+                self._gate.sent(who, _spans(reduced))
+                await self._store(reduced)
+        except asyncio.CancelledError:
+            self.abandoned += 1
+            raise
         except Exception as error:
-            if isinstance(error, MicrodollarError):
-                log.warning("an export is refused: %s", error)
-            else:
-                log.exception("an export could not be taken; the sender is asked to send again")
-            self.counters["requests_refused"] += 1
-            raise RefusedExport(refusal(error)) from error
+            raise RefusedExport(self._refuse(error)) from error
+        self._count(reduced)
+        if reduced.evidence:
+            ended = min(item.ended_at for item in reduced.evidence) / 1e6
+            self._observe(door, time.monotonic() - began, time.time() - ended)
+        return _response(reduced)
 
-    async def _export(self, body: bytes) -> ExportTraceServiceResponse:
-        if len(body) > MAX_REQUEST_BYTES:
-            raise MalformedRequest(f"a request may have {MAX_REQUEST_BYTES} bytes")
-        try:
-            request = ExportTraceServiceRequest.FromString(body)
-        except DecodeError as error:
-            raise MalformedRequest(
-                "the body is not an OTLP ExportTraceServiceRequest in protobuf"
-            ) from error
-        reduced = reduce(request)
+    def close(self) -> None:
+        """End the thread of its own."""
+        self._aside.shutdown()
+
+    async def _reduce(self, body: Body, held: Held) -> Reduced:
+        content = body.content
+        limit = self.max_bytes // _JSON_SHARE if body.is_json else self.max_bytes
+        if body.encoding != "identity":
+            content = await self._aside_from(unpack, body.encoding, content, limit)
+        if len(content) > limit:
+            raise TooLarge(f"a request may have {limit} bytes: send smaller batches")
+        held.resize(len(content))
+        if body.is_json:
+            content, not_spans = await self._aside_from(to_protobuf, content)
+            reduced = await self._aside_from(self._reducer_aside.reduce, content)
+            if not_spans:
+                reduced.refused[NOT_A_SPAN] = not_spans
+            return reduced
+        if len(content) > _ASIDE_BYTES:
+            return await self._aside_from(self._reducer_aside.reduce, content)
+        return self._reducer.reduce(content)
+
+    async def _aside_from(self, function: Callable[..., _Result], *arguments: object) -> _Result:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._aside, function, *arguments)
+
+    async def _store(self, reduced: Reduced) -> None:
         if reduced.evidence:
             unstorable = await asyncio.wrap_future(self._writer.submit(reduced.evidence))
             if unstorable:
-                reduced.refused["a value cannot be stored; the exporter's log says more"] = (
-                    unstorable
-                )
-        self._count(reduced)
-        response = ExportTraceServiceResponse()
-        if reduced.refused:
-            response.partial_success.rejected_spans = reduced.refused.total()
-            response.partial_success.error_message = "; ".join(
-                f"{count} spans: {reason}" for reason, count in sorted(reduced.refused.items())
+                reduced.refused[_UNSTORABLE] += unstorable
+
+    def _refuse(self, error: Exception) -> Refusal:
+        refused = refusal(error)
+        self.refused[refused.reason] += 1
+        now = time.monotonic()
+        if now >= self._silent_until.get(refused.reason, now):
+            self._silent_until[refused.reason] = now + _SILENT_SECONDS
+            known = isinstance(error, MicrodollarError)
+            log.log(
+                logging.WARNING if known else logging.ERROR,
+                "an export is refused: %s; %d so far for this reason (said once a minute)",
+                error if known else "a fault",
+                self.refused[refused.reason],
+                exc_info=None if known else error,
             )
-        return response
+        return refused
 
     def _count(self, reduced: Reduced) -> None:
-        self.counters["spans_evidence"] += len(reduced.evidence)
-        self.counters["spans_ignored"] += reduced.ignored
-        self.counters["spans_refused"] += reduced.refused.total()
-        self.counters["values_dropped"] += reduced.values_dropped.total()
-        for service in {item.service for item in reduced.evidence}:
+        self.spans["evidence"] += len(reduced.evidence)
+        self.spans["ignored"] += reduced.ignored
+        self.spans_refused.update(reduced.refused)
+        self.values_dropped.update(reduced.values_dropped)
+        for service in {item.profile.service for item in reduced.evidence}:
             self._log_once("service", str(service), logging.INFO, f"first calls of {service}")
         for reason in reduced.refused:
             self._log_once("span", reason, logging.WARNING, f"spans are refused: {reason}")
@@ -119,4 +212,26 @@ class Ingest:
         # The names come from senders, who may think up any number of them.
         if (kind, key) not in self._logged and len(self._logged) < _MAX_LOGGED:
             self._logged.add((kind, key))
-            log.log(level, "%s (said once; GET /v1/status counts)", message)
+            log.log(level, "%s (said once; GET /metrics counts)", message)
+
+
+async def _in_time(arriving: Awaitable[Body]) -> Body:
+    try:
+        async with asyncio.timeout(_ARRIVAL_SECONDS):
+            return await arriving
+    except TimeoutError:
+        raise TooSlow(f"the request did not arrive within {_ARRIVAL_SECONDS:.0f} s") from None
+
+
+def _spans(reduced: Reduced) -> int:
+    return len(reduced.evidence) + reduced.ignored + reduced.refused.total()
+
+
+def _response(reduced: Reduced) -> ExportTraceServiceResponse:
+    response = ExportTraceServiceResponse()
+    if reduced.refused:
+        response.partial_success.rejected_spans = reduced.refused.total()
+        response.partial_success.error_message = "; ".join(
+            f"{count} spans: {reason}" for reason, count in sorted(reduced.refused.items())
+        )
+    return response

@@ -4,7 +4,20 @@
 It knows nothing of OTLP or prices.
 """
 
-from microdollar_exporter.store.store import Appended, Store
-from microdollar_exporter.store.writer import Writer
+from microdollar_exporter.store.decisions import Change, Decision
+from microdollar_exporter.store.known import Known
+from microdollar_exporter.store.store import ENTRY_ID, Appended, Booker, Booking, Store
+from microdollar_exporter.store.writer import Tally, Writer
 
-__all__ = ["Appended", "Store", "Writer"]
+__all__ = [
+    "ENTRY_ID",
+    "Appended",
+    "Booker",
+    "Booking",
+    "Change",
+    "Decision",
+    "Known",
+    "Store",
+    "Tally",
+    "Writer",
+]

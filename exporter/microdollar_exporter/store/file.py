@@ -13,15 +13,15 @@ import duckdb
 
 from microdollar_exporter.errors import StoreError, StoreLocked
 
-__all__ = ["open_file"]
+__all__ = ["open_file", "unusable"]
 
 log = logging.getLogger(__name__)
 
 _WRITER_CONFIG: Mapping[str, str] = {
     # DuckDB 1.5 and 2.x can both open a file of this storage version.
     "storage_compatibility_version": "v1.5.0",
-    # The default of 16 MB stalls commits for a second at 20 million rows.
-    "checkpoint_threshold": "256MB",
+    # Never by itself: the store does it, and can put it off while the file is being copied.
+    "checkpoint_threshold": "1TB",
     "memory_limit": "2GB",
 }
 _TURN_SECONDS = 0.1
@@ -73,7 +73,12 @@ def _connect(path: Path, config: dict[str, Any], read_only: bool) -> duckdb.Duck
                 f"{path} is open in {process}; if that is an exporter starting or stopping, try "
                 "again; else stop it, or choose another file with --db"
             ) from error
-        raise StoreError(
-            f"cannot open {path}: {error}; the file is left as it is: put a copy of the ledger in "
-            "its place, or choose another file with --db"
-        ) from error
+        raise unusable(path, error) from error
+
+
+def unusable(path: Path, error: duckdb.Error) -> StoreError:
+    """The error for a file that DuckDB cannot use, with the way out."""
+    return StoreError(
+        f"cannot open {path}: {error}; the file is left as it is: put a copy of the ledger in "
+        "its place, or choose another file with --db"
+    )

@@ -104,8 +104,159 @@ def m001_evidence_ledger_and_prices(con: duckdb.DuckDBPyConnection) -> None:
         )""")
 
 
+def m002_witnesses_and_reversals(con: duckdb.DuckDBPyConnection) -> None:
+    """The spans of any emitter, entries that can be taken back, and an operator's decisions.
+
+    What many spans share is kept once, in `profile`; the view `spans` shows them whole. `direct`
+    marks a call seen on the wire to a provider's own host, with its usage: nothing can know
+    better. `role` says what a span can stand for. Spans of other emitters that a file of version 1
+    holds had lost most of their attributes, and stay unbooked.
+    """
+    con.execute("""
+        CREATE TABLE profile (
+            profile_id BIGINT NOT NULL,
+            fingerprint VARCHAR NOT NULL,
+            service VARCHAR,
+            environment VARCHAR,
+            scope VARCHAR,
+            scope_version VARCHAR,
+            kind VARCHAR,
+            status VARCHAR,
+            rule VARCHAR NOT NULL,
+            role VARCHAR NOT NULL,
+            direct BOOLEAN NOT NULL,
+            attributes MAP(VARCHAR, VARCHAR) NOT NULL,
+            detail_names VARCHAR[] NOT NULL,
+            usage_names VARCHAR[] NOT NULL
+        )""")
+    con.execute("""
+        CREATE TABLE span (
+            trace_id VARCHAR NOT NULL,
+            span_id VARCHAR NOT NULL,
+            parent_span_id VARCHAR,
+            started_at TIMESTAMP NOT NULL,
+            ended_at TIMESTAMP NOT NULL,
+            received_at TIMESTAMP NOT NULL,
+            profile_id BIGINT NOT NULL,
+            boot_id VARCHAR,
+            call_sequence BIGINT,
+            response_id VARCHAR,
+            details VARCHAR[] NOT NULL,
+            usage BIGINT[] NOT NULL
+        )""")
+    _carry_spans_over(con)
+    con.execute("DROP TABLE spans")
+    con.execute("""
+        CREATE VIEW spans AS SELECT
+            trace_id, span_id, parent_span_id, started_at, ended_at, received_at,
+            service, environment, scope, scope_version, kind, status, rule, role, direct,
+            boot_id, call_sequence, response_id, attributes,
+            map(detail_names, details) AS details,
+            map(usage_names, usage) AS usage
+        FROM span JOIN profile USING (profile_id)""")
+    con.execute("""
+        CREATE TABLE ledger_2 AS SELECT
+            entry_id, kind, recorded_at, started_at, trace_id, span_id,
+            row_number() OVER (
+                PARTITION BY trace_id, span_id, started_at ORDER BY number
+            ) - 1 AS position,
+            CAST(0 AS BIGINT) AS revision,
+            * EXCLUDE (entry_id, kind, recorded_at, started_at, trace_id, span_id,
+                cost, price_status, price_row, reason, book_id, in_force_from, number),
+            'microdollar/1' AS rule,
+            cost, price_status, price_row,
+            book_id AS price_book,
+            CAST(NULL AS VARCHAR) AS reverses,
+            CAST(NULL AS VARCHAR) AS decision,
+            reason
+        FROM (SELECT *, rowid AS number FROM ledger) ASOF LEFT JOIN price_book_in_force
+            ON recorded_at >= in_force_from
+        ORDER BY number""")
+    con.execute("DROP TABLE ledger")
+    con.execute("ALTER TABLE ledger_2 RENAME TO ledger")
+    for column in (
+        *("entry_id", "kind", "recorded_at", "started_at", "trace_id", "span_id", "position"),
+        *("revision", "tags", "calls", "units", "usage_source", "rule", "price_status", "reason"),
+    ):
+        con.execute(f"ALTER TABLE ledger ALTER {column} SET NOT NULL")
+    con.execute("""
+        CREATE TABLE decision (
+            decision_id VARCHAR NOT NULL,
+            kind VARCHAR NOT NULL,
+            made_at TIMESTAMP NOT NULL,
+            made_by VARCHAR NOT NULL,
+            reason VARCHAR NOT NULL,
+            content VARCHAR NOT NULL,
+            undoes VARCHAR
+        )""")
+
+
+def _carry_spans_over(con: duckdb.DuckDBPyConnection) -> None:
+    """The spans of version 1, divided into what they share and what they do not."""
+    con.execute("""
+        CREATE TEMP TABLE old AS SELECT
+            *,
+            list_filter(map_keys(attributes), lambda name: name IN (
+                'microdollar.customer.id', 'microdollar.user.id', 'unread.usage',
+                'gen_ai.response.time_to_first_chunk', 'microdollar.usage.additional'
+            )) AS detail_names,
+            map_keys(usage) AS usage_names,
+            map_from_entries(list_filter(map_entries(attributes), lambda entry:
+                entry.key <> 'gen_ai.response.id' AND NOT list_contains([
+                'microdollar.customer.id', 'microdollar.user.id', 'unread.usage',
+                'gen_ai.response.time_to_first_chunk', 'microdollar.usage.additional'
+            ], entry.key))) AS shared,
+            dense_rank() OVER (ORDER BY service, environment, scope, scope_version, rule, status,
+                map_entries(shared), detail_names, usage_names) AS profile_id
+        FROM spans""")
+    con.execute("""
+        INSERT INTO profile BY NAME SELECT DISTINCT ON (profile_id)
+            profile_id, 'version 1, ' || profile_id AS fingerprint,
+            service, environment, scope, scope_version, status, rule,
+            if(rule = 'microdollar/1', 'call', 'other') AS role,
+            rule = 'microdollar/1' AND coalesce(
+                shared['microdollar.usage.source'] IN ('provider', 'none'), false) AS direct,
+            shared AS attributes, detail_names, usage_names
+        FROM old""")
+    con.execute("""
+        INSERT INTO span BY NAME SELECT
+            trace_id, span_id, parent_span_id, started_at, ended_at, received_at, profile_id,
+            boot_id, call_sequence, attributes['gen_ai.response.id'] AS response_id,
+            list_transform(detail_names, lambda name: attributes[name]) AS details,
+            map_values(usage) AS usage
+        FROM old ORDER BY started_at""")
+    con.execute("DROP TABLE old")
+
+
+def m003_removed_evidence(con: duckdb.DuckDBPyConnection) -> None:
+    """What stays of evidence that was erased, or removed for its age: nothing of its content.
+
+    `removed_span` has a hash of what each erased span was known by, so that it is not taken for a
+    new one when it is sent again. `removed_calls` has the numbers of removed calls, run by run, so
+    that they are not taken for missing ones.
+    """
+    con.execute("""
+        CREATE TABLE removed_span (
+            started_on DATE NOT NULL,
+            fingerprint UBIGINT NOT NULL
+        )""")
+    con.execute("""
+        CREATE TABLE removed_calls (
+            service VARCHAR,
+            environment VARCHAR,
+            boot_id VARCHAR NOT NULL,
+            first_sequence BIGINT NOT NULL,
+            last_sequence BIGINT NOT NULL,
+            first_at TIMESTAMP NOT NULL,
+            last_at TIMESTAMP NOT NULL,
+            dropped BIGINT NOT NULL
+        )""")
+
+
 MIGRATIONS: tuple[Callable[[duckdb.DuckDBPyConnection], None], ...] = (
     m001_evidence_ledger_and_prices,
+    m002_witnesses_and_reversals,
+    m003_removed_evidence,
 )
 
 

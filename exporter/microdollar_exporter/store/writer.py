@@ -3,15 +3,18 @@
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from microdollar_exporter.errors import Busy, StoreUnavailable
 from microdollar_exporter.evidence import Evidence
 from microdollar_exporter.store.store import Booker, Store
 
-__all__ = ["Writer"]
+__all__ = ["Tally", "Writer"]
 
 log = logging.getLogger(__name__)
 
@@ -22,16 +25,51 @@ WAITING_SPANS = 200_000
 QUIET_SECONDS = 2.0
 """After this long without work the write-ahead log is folded into the file."""
 
-_Request = tuple[Sequence[Evidence], "Future[int]"]
+_Answer = TypeVar("_Answer")
+
+
+@dataclass(slots=True)
+class Tally:
+    """What the writer has done since it began.
+
+    `stored`, `duplicates` count spans; `superseded` entries taken back; `unpriced` and
+    `unassigned` calls booked so. `commit_seconds` is the time spent in `commits`; `lag_seconds`
+    how long before the last commit the newest span in it had ended.
+    """
+
+    stored: int = 0
+    duplicates: int = 0
+    superseded: int = 0
+    unpriced: int = 0
+    unassigned: int = 0
+    commits: int = 0
+    commit_seconds: float = 0.0
+    lag_seconds: float = 0.0
+
+
+@dataclass(slots=True)
+class _Request:
+    """Evidence to store; the future gives the number of spans that never can be."""
+
+    evidence: Sequence[Evidence]
+    future: "Future[int]"
+
+
+@dataclass(slots=True)
+class _Task:
+    """Something else to do on the writer's thread."""
+
+    function: Callable[[Store], Any]
+    future: "Future[Any]"
 
 
 class Writer:
     """Group commit: concurrent requests share one transaction and one fsync.
 
     An idle writer commits at once; while a commit runs the next group gathers, so groups grow with
-    the load and nobody waits for a timer. `healthy` is whether the last commit succeeded; `stored`
-    and `duplicates` count spans. `on_fatal` is called once, from the writer's thread, when nothing
-    more can be written until the process has been started again.
+    the load and nobody waits for a timer. `healthy` is whether the last commit succeeded.
+    `on_fatal` is called once, from the writer's thread, when nothing more can be written until
+    the process has been started again.
     """
 
     def __init__(
@@ -40,15 +78,19 @@ class Writer:
         self._store = store
         self._book = book
         self._on_fatal = on_fatal
-        self._waiting: deque[_Request] = deque()
+        self._waiting: deque[_Request | _Task] = deque()
         self._waiting_spans = 0
         self._changed = threading.Condition()
         self._closed = False
         self.healthy = True
-        self.stored = 0
-        self.duplicates = 0
+        self.tally = Tally()
         self._thread = threading.Thread(target=self._run, name="microdollar-writer", daemon=True)
         self._thread.start()
+
+    @property
+    def waiting_spans(self) -> int:
+        """How many spans wait for the next commit."""
+        return self._waiting_spans
 
     def submit(self, evidence: Sequence[Evidence]) -> "Future[int]":
         """Queue evidence; the future is done once it is durable.
@@ -61,12 +103,24 @@ class Writer:
         """
         future: Future[int] = Future()
         with self._changed:
-            if self._closed:
-                raise StoreUnavailable("the exporter is shutting down")
+            self._refuse_when_closed()
             if self._waiting_spans + len(evidence) > WAITING_SPANS and self._waiting:
                 raise Busy(f"{self._waiting_spans} spans are waiting to be written")
-            self._waiting.append((evidence, future))
+            self._waiting.append(_Request(evidence, future))
             self._waiting_spans += len(evidence)
+            self._changed.notify()
+        return future
+
+    def run(self, function: Callable[[Store], _Answer]) -> "Future[_Answer]":
+        """Call a function with the store on the writer's thread, after what waits before it.
+
+        Raises:
+            StoreUnavailable: the writer has ended.
+        """
+        future: Future[_Answer] = Future()
+        with self._changed:
+            self._refuse_when_closed()
+            self._waiting.append(_Task(function, future))
             self._changed.notify()
         return future
 
@@ -76,6 +130,10 @@ class Writer:
             self._closed = True
             self._changed.notify()
         self._thread.join()
+
+    def _refuse_when_closed(self) -> None:
+        if self._closed:
+            raise StoreUnavailable("the exporter is shutting down")
 
     def _run(self) -> None:
         try:
@@ -89,53 +147,79 @@ class Writer:
                 self._give_up()
 
     def _turn(self) -> bool:
-        """One commit, or one quiet moment; False once closed and empty."""
+        """One commit, one task or one quiet moment; False once closed and empty."""
         with self._changed:
             if not self._waiting and not self._closed:
                 self._changed.wait(QUIET_SECONDS)
-            group = self._take()
+            idle = not self._waiting
             closed = self._closed
-        if group:
+            task = self._next_task()
+            group = [] if task else self._take()
+        if task:
+            self._do(task)
+        elif group:
             self._commit(group)
-        elif closed:
+        elif idle and closed:
             return False
-        else:
+        elif idle:
             self._store.checkpoint()
         return True
+
+    def _next_task(self) -> _Task | None:
+        task = self._waiting[0] if self._waiting else None
+        if isinstance(task, _Task):
+            self._waiting.popleft()
+            return task
+        return None
+
+    def _do(self, task: _Task) -> None:
+        if not task.future.set_running_or_notify_cancel():
+            return
+        try:
+            answer = task.function(self._store)
+        except Exception as error:
+            task.future.set_exception(error)
+        else:
+            task.future.set_result(answer)
 
     def _take(self) -> list[_Request]:
         group: list[_Request] = []
         spans = 0
-        while self._waiting and (not group or spans + len(self._waiting[0][0]) <= GROUP_SPANS):
-            evidence, future = self._waiting.popleft()
-            self._waiting_spans -= len(evidence)
+        while self._waiting:
+            request = self._waiting[0]
+            if isinstance(request, _Task):
+                break
+            if group and spans + len(request.evidence) > GROUP_SPANS:
+                break
+            self._waiting.popleft()
+            self._waiting_spans -= len(request.evidence)
             # A sender that has gone away will send again: nothing was promised to it.
-            if future.set_running_or_notify_cancel():
-                group.append((evidence, future))
-                spans += len(evidence)
+            if request.future.set_running_or_notify_cancel():
+                group.append(request)
+                spans += len(request.evidence)
         return group
 
     def _commit(self, group: Sequence[_Request]) -> None:
         try:
-            self._append([item for evidence, _ in group for item in evidence])
+            self._append([item for request in group for item in request.evidence])
         except StoreUnavailable as error:
             self.healthy = False
-            for _, future in group:
-                future.set_exception(error)
+            for request in group:
+                request.future.set_exception(error)
         except Exception:
             log.exception("a group cannot be stored as it is; its spans are tried one by one")
-            for evidence, future in group:
-                self._commit_alone(evidence, future)
+            for request in group:
+                self._commit_alone(request)
         else:
             self.healthy = True
-            for _, future in group:
-                future.set_result(0)
+            for request in group:
+                request.future.set_result(0)
 
-    def _commit_alone(self, evidence: Sequence[Evidence], future: "Future[int]") -> None:
+    def _commit_alone(self, request: _Request) -> None:
         """Store what can be stored of one request, so that one bad span costs no other."""
         refused = 0
         try:
-            for item in evidence:
+            for item in request.evidence:
                 try:
                     self._append([item])
                 except StoreUnavailable:
@@ -144,14 +228,22 @@ class Writer:
                     refused += 1
         except StoreUnavailable as error:
             self.healthy = False
-            future.set_exception(error)
+            request.future.set_exception(error)
         else:
-            future.set_result(refused)
+            request.future.set_result(refused)
 
     def _append(self, evidence: Sequence[Evidence]) -> None:
+        began = time.perf_counter()
         appended = self._store.append(evidence, self._book)
-        self.stored += appended.new
-        self.duplicates += appended.duplicates
+        tally = self.tally
+        tally.commits += 1
+        tally.commit_seconds += time.perf_counter() - began
+        tally.lag_seconds = max(0.0, time.time() - evidence[-1].ended_at / 1e6)
+        tally.stored += appended.new
+        tally.duplicates += appended.duplicates
+        tally.superseded += appended.superseded
+        tally.unpriced += appended.unpriced
+        tally.unassigned += appended.unassigned
 
     def _give_up(self) -> None:
         log.critical("nothing more can be written; the exporter has to start again")
@@ -159,7 +251,7 @@ class Writer:
         with self._changed:
             self._closed = True
             waiting, self._waiting = self._waiting, deque()
-        for _, future in waiting:
-            if future.set_running_or_notify_cancel():
-                future.set_exception(StoreUnavailable("the exporter has to start again"))
+        for item in waiting:
+            if item.future.set_running_or_notify_cancel():
+                item.future.set_exception(StoreUnavailable("the exporter has to start again"))
         self._on_fatal()

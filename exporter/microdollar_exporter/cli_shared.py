@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the commands of `microdollar` have in common: options, errors, and how they print."""
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from microdollar_exporter.errors import MicrodollarError
+
+__all__ = ["db_option", "form_option", "plain_errors", "show"]
+
+db_option = click.option(
+    "--db",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("meter.duckdb"),
+    show_default=True,
+    envvar="MICRODOLLAR_DB",
+    show_envvar=True,
+    help="The ledger's DuckDB file.",
+)
+form_option = click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "csv", "json"]),
+    default="table",
+    show_default=True,
+)
+
+
+def plain_errors(command: Callable[..., None]) -> Callable[..., None]:
+    """Say an expected error in one line, without a traceback."""
+
+    @wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except MicrodollarError as error:
+            raise click.ClickException(str(error)) from error
+
+    return run
+
+
+def show(text: str, form: str) -> None:
+    """Files for programs are UTF-8 whatever the locale; a table loses what a terminal lacks."""
+    if form == "table":
+        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+        text = text.encode(encoding, "replace").decode(encoding)
+        click.echo(text, nl=False)
+    else:
+        click.echo(text.encode(), nl=False)

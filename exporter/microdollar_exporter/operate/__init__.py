@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an operator does to a ledger, other than asking: every act is recorded in it."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from microdollar_exporter.operate.assign import assign, unassign
+from microdollar_exporter.operate.hold import hold
+from microdollar_exporter.operate.users import map_users
+from microdollar_exporter.store import Store
+
+__all__ = ["ACTS", "Act"]
+
+Act = Callable[[Store, Mapping[str, Any]], dict[str, Any]]
+"""Does something to an open ledger and says what it did; arguments and answer are plain JSON.
+
+It runs on the one thread that writes, between two commits. It raises a `MicrodollarError` when it
+cannot be done: `UsageError` for a wrong argument.
+"""
+
+ACTS: Mapping[str, Act] = {
+    "assign": assign,
+    "hold": hold,
+    "map-users": map_users,
+    "unassign": unassign,
+}
+"""The acts by the names under which `POST /v1/acts/{name}` and `perform` find them."""

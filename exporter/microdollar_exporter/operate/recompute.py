@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Work the entries out anew that a ledger's evidence, price books and decisions call for.
+
+A stretch of time after the other, with the product's own bookkeeper, as if every span of the
+ledger had just come in together: what an entry has to be does not depend on the order in which
+the evidence came, nor on the entries that were booked meanwhile.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields
+from datetime import datetime
+
+import duckdb
+import pyarrow as pa
+
+from microdollar_exporter.book import Bookkeeper
+from microdollar_exporter.entry import Standing
+from microdollar_exporter.evidence import Evidence, Identity, Profile
+from microdollar_exporter.price import Book, Engine, Price
+from microdollar_exporter.store import Known
+from microdollar_exporter.store.batches import ledger_batch
+from microdollar_exporter.store.decisions import decisions_in
+from microdollar_exporter.store.links import Links
+from microdollar_exporter.usage import UsageRow
+
+__all__ = ["Recomputer"]
+
+_OWN = (
+    "trace_id, span_id, parent_span_id, epoch_us(started_at), epoch_us(ended_at), response_id, "
+    "boot_id, call_sequence"
+)
+
+
+class Recomputer:
+    """Books the spans of a ledger afresh, by its price books."""
+
+    def __init__(self, con: duckdb.DuckDBPyConnection, books: Mapping[str, Book]) -> None:
+        self._con = con
+        self._books = books
+        self._links = Links(con)
+        self._decisions = decisions_in(con)
+        self._profiles = _profiles(con)
+        self._keepers: dict[str | None, Bookkeeper] = {}
+
+    def entries(
+        self, first: int, last: int, books: Mapping[Identity, str | None], ordinary: str | None
+    ) -> Iterator[pa.Table]:
+        """The entries of all calls that began in [`first`, `last`), in columns of the ledger.
+
+        Each is priced by the book whose id `books` has for its call, or else by the `ordinary`
+        one; by none where there is no such book.
+        """
+        evidence = self._began_between(first, last)
+        if not evidence:
+            return
+        # Of all there is, nothing came later than what is asked about.
+        known = _Afresh(self._con, self._links, (first, last - 1), datetime.max, self._decisions)
+        by_book: dict[str | None, list[Evidence]] = {}
+        for item in evidence:
+            book = books.get(item.identity, ordinary) if books else ordinary
+            by_book.setdefault(book, []).append(item)
+        for name, items in by_book.items():
+            booking = self._keeper(name)(items, known)
+            if booking.table is not None:
+                yield booking.table
+            wanted = {item.identity for item in items}
+            made = [entry for entry in booking.entries if entry.identity in wanted]
+            if made:
+                yield ledger_batch(made)
+
+    def _keeper(self, book_id: str | None) -> Bookkeeper:
+        keeper = self._keepers.get(book_id)
+        if keeper is None:
+            keeper = Bookkeeper(_no_price)
+            if book_id is not None and book_id in self._books:
+                engine = Engine(self._books[book_id])
+                keeper = Bookkeeper(engine.price, engine.flat, book_id)
+            self._keepers[book_id] = keeper
+        return keeper
+
+    def _began_between(self, first: int, last: int) -> list[Evidence]:
+        profiles = self._profiles
+        columns = self._con.sql(f"""
+            SELECT profile_id, {_OWN}, details, usage FROM span
+            WHERE started_at >= make_timestamp({first}) AND started_at < make_timestamp({last})
+            ORDER BY started_at""").to_arrow_table()
+        return [
+            Evidence(
+                profile := profiles[number],
+                *own,
+                dict(zip(profile.detail_names, details, strict=True)),
+                dict(zip(profile.usage_names, usage, strict=True)),
+            )
+            for number, *own, details, usage in zip(
+                *(column.to_pylist() for column in columns.columns), strict=True
+            )
+            if number in profiles
+        ]
+
+
+def _profiles(con: duckdb.DuckDBPyConnection) -> dict[int, Profile]:
+    names = [field.name for field in fields(Profile)]
+    found = {}
+    for number, *values in con.execute(
+        f"SELECT profile_id, {', '.join(names)} FROM profile"
+    ).fetchall():
+        said = dict(zip(names, values, strict=True))
+        said["detail_names"] = tuple(said["detail_names"])
+        said["usage_names"] = tuple(said["usage_names"])
+        found[number] = Profile(**said)
+    return found
+
+
+def _no_price(_: UsageRow) -> Price:
+    return Price(cost=None, status="unpriced_provider", price_row=None, note=None)
+
+
+class _Afresh(Known):
+    """What is known when nothing has been booked yet."""
+
+    def standing(self, _: Iterable[Identity]) -> dict[Identity, list[Standing]]:
+        return {}
+
+    def revisions(self, _: Iterable[Identity]) -> dict[Identity, int]:
+        return {}

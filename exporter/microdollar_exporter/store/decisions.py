@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an operator has decided: who, when, why and what, kept beside the entries it called for."""
+
+import json
+import secrets
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, NamedTuple
+
+import duckdb
+
+__all__ = ["Change", "Decision", "decisions_in"]
+
+
+class Decision(NamedTuple):
+    """A row of the `decision` table. `made_at` is microseconds since 1970 UTC.
+
+    `content` is plain JSON, by the kind of the decision; `undoes` is the id of an earlier one.
+    """
+
+    decision_id: str
+    kind: str
+    made_at: int
+    made_by: str
+    reason: str
+    content: Mapping[str, Any]
+    undoes: str | None
+
+
+def decisions_in(con: duckdb.DuckDBPyConnection) -> tuple[Decision, ...]:
+    """All decisions of a file, in the order they were made."""
+    rows = con.execute("""
+        SELECT decision_id, kind, epoch_us(made_at), made_by, reason, content, undoes
+        FROM decision ORDER BY made_at, decision_id""").fetchall()
+    return tuple(
+        Decision(decision_id, kind, made_at, made_by, reason, json.loads(content), undoes)
+        for decision_id, kind, made_at, made_by, reason, content, undoes in rows
+    )
+
+
+class Change(NamedTuple):
+    """A transaction that an operator's act makes; all it records has the moment `at`."""
+
+    con: duckdb.DuckDBPyConnection
+    at: datetime
+
+    def decide(
+        self,
+        *,
+        kind: str,
+        made_by: str,
+        reason: str,
+        content: Mapping[str, Any],
+        decision_id: str | None = None,
+        undoes: str | None = None,
+    ) -> str:
+        """Record a decision; returns its id."""
+        decision_id = decision_id or self.new_id()
+        self.con.execute(
+            "INSERT INTO decision VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [decision_id, kind, self.at, made_by, reason, json.dumps(content), undoes],
+        )
+        return decision_id
+
+    @staticmethod
+    def new_id() -> str:
+        """An id for a decision, short enough to type."""
+        return secrets.token_hex(6)

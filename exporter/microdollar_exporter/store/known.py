@@ -1,0 +1,318 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the file already knows of spans that have just arrived: their relatives and their entries.
+
+Everything here runs inside the transaction that has inserted the new spans, so that a question
+finds them too. Every question is bounded by the time of the batch: the bound prunes what is read.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from microdollar_exporter.entry import Entry, Standing
+from microdollar_exporter.evidence import Evidence, Identity, Profile
+from microdollar_exporter.store.decisions import Decision
+from microdollar_exporter.store.links import Links
+from microdollar_exporter.store.registered import registered
+from microdollar_semconv import UNASSIGNED
+
+__all__ = ["LOCAL_ROOT_KINDS", "WINDOW", "Known"]
+
+WINDOW = 86_400_000_000
+"""How far apart related spans may start, in microseconds: a day."""
+
+LOCAL_ROOT_KINDS = ("server", "consumer")
+"""The kinds of the spans by which a trace comes into a service."""
+
+_SECOND = 1_000_000
+
+_PROFILE = (
+    *("service", "environment", "scope", "scope_version", "kind", "status"),
+    *("rule", "role", "direct", "attributes"),
+)
+_SPAN = f"""
+    s.trace_id, s.span_id, s.parent_span_id, epoch_us(s.started_at), epoch_us(s.ended_at),
+    s.response_id, s.boot_id, s.call_sequence, s.details, s.usage, {", ".join(f"s.{name}" for name in _PROFILE)}"""
+_ENTRY = ", ".join(
+    "epoch_us(started_at)" if name == "started_at" else name for name in Entry._fields
+)
+
+
+class Known:
+    """Questions about the spans and entries around a batch that began in [`first`, `last`].
+
+    `decisions` are all that the operator has made.
+    """
+
+    def __init__(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        links: Links,
+        span_of_time: tuple[int, int],
+        received_at: datetime,
+        decisions: Sequence[Decision],
+    ) -> None:
+        first, last = span_of_time
+        self._con = con
+        self._received_at = received_at
+        self.decisions = decisions
+        self._links = links
+        self._first, self._last = first - WINDOW, last + WINDOW
+        self._within = (
+            f"s.started_at BETWEEN make_timestamp({self._first}) AND make_timestamp({self._last})"
+        )
+        # What arrived with the batch is at hand; only what was there before has to be read.
+        self._before = f"s.received_at < make_timestamp({_microseconds(received_at)})"
+        self._profiles: dict[tuple[Any, ...], Profile] = {}
+
+    def has_links(self) -> bool:
+        """Whether any span around is not `direct`, so that a direct one may have a relative."""
+        return self._links.any_between(self._first, self._last)
+
+    def linked(self, direct: Sequence[Evidence], within: int) -> list[Evidence]:
+        """Those of `direct` that may have a relative among the spans that are not.
+
+        It shares a trace or a response id with them, or is of the same service and ended at most
+        `within` microseconds apart.
+        """
+        seeds = _seeds(direct)
+        seeds["service"] = pa.array([item.profile.service for item in direct], pa.string())
+        seeds["ended"] = pa.array([item.ended_at // within for item in direct], pa.int64())
+        with registered(self._con, "seed", seeds):
+            rows = self._con.execute(f"""
+                WITH indirect AS (
+                    SELECT trace_id, response_id, service, epoch_us(ended_at) // {within} AS ended
+                    FROM spans s WHERE NOT direct AND {self._within}
+                )
+                SELECT DISTINCT position FROM (
+                    SELECT position FROM seed SEMI JOIN indirect USING (trace_id)
+                    UNION ALL
+                    SELECT position FROM seed SEMI JOIN indirect USING (response_id)
+                    UNION ALL
+                    SELECT position FROM seed SEMI JOIN (
+                        SELECT service, ended + unnest([-1, 0, 1]) AS ended FROM indirect
+                    ) USING (service, ended)
+                ) ORDER BY position""").fetchall()
+        return [direct[position] for (position,) in rows]
+
+    def ancestors(self, of: Sequence[Evidence]) -> list[Evidence]:
+        """The recorded spans above these, to the root."""
+        return self._walk(of, "s.span_id = w.parent_span_id")
+
+    def descendants(self, of: Sequence[Evidence]) -> list[Evidence]:
+        """The recorded spans below these, to the leaves."""
+        return self._walk(of, "s.parent_span_id = w.span_id")
+
+    def _walk(self, of: Sequence[Evidence], step: str) -> list[Evidence]:
+        if not of:
+            return []
+        with registered(self._con, "seed", _seeds(of)):
+            return self._read(f"""
+                WITH RECURSIVE walk AS (
+                    SELECT trace_id, span_id, parent_span_id, started_at FROM seed
+                    UNION
+                    SELECT s.trace_id, s.span_id, s.parent_span_id, s.started_at
+                    FROM walk w JOIN spans s ON s.trace_id = w.trace_id AND {step}
+                    WHERE {self._within}
+                )
+                SELECT {_SPAN} FROM spans s JOIN walk USING (trace_id, span_id, started_at)
+                ANTI JOIN seed USING (trace_id, span_id, started_at)
+                WHERE {self._within}""")
+
+    def answering(self, response_ids: Collection[str]) -> list[Evidence]:
+        """The calls in any trace that were answered with one of these responses."""
+        if not response_ids:
+            return []
+        with registered(self._con, "wanted", {"response_id": list(response_ids)}):
+            return self._read(f"""
+                SELECT {_SPAN} FROM spans s SEMI JOIN wanted USING (response_id)
+                WHERE s.role = 'call' AND {self._within} AND {self._before}""")
+
+    def answering_within(self, answers: Collection[tuple[str, str]]) -> list[Evidence]:
+        """The calls of a trace that were answered with a response: (trace, response id)."""
+        if not answers:
+            return []
+        wanted = {
+            "trace_id": [trace_id for trace_id, _ in answers],
+            "response_id": [response_id for _, response_id in answers],
+        }
+        with registered(self._con, "wanted", wanted):
+            return self._read(f"""
+                SELECT {_SPAN} FROM spans s SEMI JOIN wanted USING (trace_id, response_id)
+                WHERE s.role = 'call' AND {self._within} AND {self._before}""")
+
+    def beside(self, of: Sequence[Evidence]) -> list[Evidence]:
+        """Calls in the same trace, of another scope, that began or ended a second apart at most."""
+        begun = {
+            (item.trace_id, item.started_at // _SECOND + near, item.profile.scope)
+            for item in of
+            for near in (-1, 0, 1)
+        }
+        ended = {
+            (item.trace_id, item.ended_at // _SECOND + near, item.profile.scope)
+            for item in of
+            for near in (-1, 0, 1)
+        }
+        found = self._elsewhere(begun, "s.trace_id", f"epoch_us(s.started_at) // {_SECOND}")
+        return found + self._elsewhere(ended, "s.trace_id", f"epoch_us(s.ended_at) // {_SECOND}")
+
+    def ended_near(self, of: Sequence[Evidence], within: int) -> list[Evidence]:
+        """Calls of the same service, of another scope, that ended at most so far apart in time."""
+        ended = {
+            (item.profile.service, item.ended_at // within + near, item.profile.scope)
+            for item in of
+            if item.profile.service is not None
+            for near in (-1, 0, 1)
+        }
+        return self._elsewhere(ended, "s.service", f"epoch_us(s.ended_at) // {within}")
+
+    def _elsewhere(
+        self, wanted: Collection[tuple[str | None, int, str | None]], place: str, moment: str
+    ) -> list[Evidence]:
+        """The calls at a place and a moment that are of another scope than the one that asks."""
+        if not wanted:
+            return []
+        places, moments, scopes = zip(*wanted, strict=True)
+        columns = {
+            "place": pa.array(places, pa.string()),
+            "moment": pa.array(moments, pa.int64()),
+            "scope": pa.array([scope or "" for scope in scopes], pa.string()),
+        }
+        with registered(self._con, "wanted", columns):
+            return self._read(f"""
+                WITH near AS (
+                    SELECT place, moment, min(scope) AS first, max(scope) AS last
+                    FROM wanted GROUP BY ALL
+                )
+                SELECT {_SPAN} FROM spans s JOIN near
+                    ON {place} = near.place AND {moment} = near.moment
+                WHERE s.role = 'call'
+                AND (near.first <> near.last OR near.first <> coalesce(s.scope, ''))
+                AND {self._within} AND {self._before}""")
+
+    def customers(
+        self, trace_ids: Collection[str], attribute: str
+    ) -> dict[str, dict[str, bool]]:
+        """The customers that the spans of each trace name by `attribute`.
+
+        With each: whether a span had named it before this batch.
+        """
+        if not trace_ids:
+            return {}
+        found: dict[str, dict[str, bool]] = {}
+        with registered(self._con, "wanted", {"trace_id": list(trace_ids)}):
+            for trace_id, customer, before in self._con.execute(
+                f"""
+                SELECT s.trace_id, s.details[?] AS customer, bool_or(s.received_at < ?)
+                FROM spans s SEMI JOIN wanted USING (trace_id)
+                WHERE customer <> '{UNASSIGNED}' AND {self._within} GROUP BY ALL ORDER BY ALL""",
+                [attribute, self._received_at],
+            ).fetchall():
+                found.setdefault(trace_id, {})[customer] = before
+        return found
+
+    def customers_of_services(
+        self, trace_ids: Collection[str], attribute: str
+    ) -> dict[tuple[str, str | None], str]:
+        """The customer named by the spans by which a trace came into a service, if it is one."""
+        if not trace_ids:
+            return {}
+        kinds = ", ".join(f"'{kind}'" for kind in LOCAL_ROOT_KINDS)
+        with registered(self._con, "wanted", {"trace_id": list(trace_ids)}):
+            rows = self._con.execute(
+                f"""
+                SELECT s.trace_id, s.service, min(s.details[$1]) AS customer
+                FROM spans s SEMI JOIN wanted USING (trace_id)
+                WHERE (s.parent_span_id IS NULL OR s.kind IN ({kinds}))
+                AND s.details[$1] <> '{UNASSIGNED}' AND {self._within}
+                GROUP BY ALL HAVING count(DISTINCT s.details[$1]) = 1""",
+                [attribute],
+            ).fetchall()
+        return {(trace_id, service): customer for trace_id, service, customer in rows}
+
+    def indirect_calls(self, trace_ids: Collection[str]) -> list[Evidence]:
+        """The calls of these traces that are not `direct`."""
+        if not trace_ids:
+            return []
+        with registered(self._con, "wanted", {"trace_id": list(trace_ids)}):
+            return self._read(f"""
+                SELECT {_SPAN} FROM spans s SEMI JOIN wanted USING (trace_id)
+                WHERE NOT s.direct AND s.role <> 'other' AND {self._within} AND {self._before}""")
+
+    def standing(self, of: Iterable[Identity]) -> dict[Identity, list[Standing]]:
+        """The entries of these spans that have not been reversed, in the order of their rows."""
+        identities = list(of)
+        found: dict[Identity, list[Standing]] = {}
+        if not identities:
+            return found
+        wanted = {
+            "trace_id": [trace_id for trace_id, _, _ in identities],
+            "span_id": [span_id for _, span_id, _ in identities],
+            "started_at": pa.array([at for _, _, at in identities], pa.timestamp("us")),
+        }
+        with registered(self._con, "wanted", wanted):
+            for entry_id, *values in self._con.execute(f"""
+                WITH mine AS (
+                    SELECT * FROM ledger s SEMI JOIN wanted USING (trace_id, span_id, started_at)
+                    WHERE {self._within}
+                )
+                SELECT entry_id, {_ENTRY} FROM mine
+                WHERE kind <> 'reversal'
+                AND entry_id NOT IN (SELECT reverses FROM mine WHERE reverses IS NOT NULL)
+                ORDER BY position, recorded_at""").fetchall():
+                entry = Entry(*values)
+                found.setdefault(entry.identity, []).append(Standing(entry_id, entry))
+        return found
+
+    def revisions(self, of: Iterable[Identity]) -> dict[Identity, int]:
+        """For each of these spans that was ever booked: the revision its next entries get."""
+        identities = list(of)
+        if not identities:
+            return {}
+        wanted = {
+            "trace_id": [trace_id for trace_id, _, _ in identities],
+            "span_id": [span_id for _, span_id, _ in identities],
+            "started_at": pa.array([at for _, _, at in identities], pa.timestamp("us")),
+        }
+        with registered(self._con, "wanted", wanted):
+            rows = self._con.execute(f"""
+                SELECT trace_id, span_id, epoch_us(started_at), max(revision) + 1
+                FROM ledger s SEMI JOIN wanted USING (trace_id, span_id, started_at)
+                WHERE {self._within} GROUP BY ALL""").fetchall()
+        return {(trace_id, span_id, at): revision for trace_id, span_id, at, revision in rows}
+
+    def _read(self, query: str) -> list[Evidence]:
+        return [self._evidence(row) for row in self._con.execute(query).fetchall()]
+
+    def _evidence(self, row: tuple[Any, ...]) -> Evidence:
+        *own, details, usage = row[:10]
+        shared = row[10:]
+        said = dict(zip(_PROFILE, shared, strict=True))
+        key = (*shared[:-1], *said["attributes"].items(), *details, *usage)
+        profile = self._profiles.get(key)
+        if profile is None:
+            names = {"detail_names": tuple(details), "usage_names": tuple(usage)}
+            profile = self._profiles[key] = Profile(**said, **names)
+        return Evidence(profile, *own, details, usage)
+
+
+def _microseconds(moment: datetime) -> int:
+    return (moment.replace(tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(
+        microseconds=1
+    )
+
+
+def _seeds(evidence: Sequence[Evidence]) -> dict[str, Any]:
+    return {
+        "position": list(range(len(evidence))),
+        "trace_id": [item.trace_id for item in evidence],
+        "span_id": [item.span_id for item in evidence],
+        "parent_span_id": pa.array([item.parent_span_id for item in evidence], pa.string()),
+        "started_at": pa.array([item.started_at for item in evidence], pa.timestamp("us")),
+        "response_id": pa.array([item.response_id for item in evidence], pa.string()),
+    }
+
+

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The exporter is killed at every point of a commit, and nothing is lost and nothing twice.
+
+Processes of `microdollar serve` end by SIGKILL, and their successors take over what they left. A
+sender counts for itself, sends again whatever was not acknowledged, and compares: after each death,
+and at the end. Everything random follows from `CRASH_SEED`.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tests.fakes.otlp import STARTED_AT
+from tests.simulation.doomed import KILLED, CountingSender, Doomed, Zygote, copied, kept
+from tests.simulation.episodes import make_episode
+
+SEED = int(os.environ.get("CRASH_SEED", "20261121"))
+ROUNDS = 10
+"""How many processes die at each point."""
+RANDOM_ROUNDS = 40
+"""How many die whenever it comes, and at any statement."""
+
+POINTS = (
+    "before the transaction",
+    "after inserting profiles",
+    "after inserting spans",
+    "after booking",
+    "after inserting entries",
+    "before COMMIT",
+    "inside COMMIT",
+    "after COMMIT",
+    "after the futures are done",
+    "before the answer is sent",
+    "before CHECKPOINT",
+    "inside CHECKPOINT",
+    "after CHECKPOINT",
+)
+
+
+class Campaign:
+    """A ledger whose exporters die one after the other, and its sender."""
+
+    def __init__(self, name: str, zygote: Zygote, folder: Path) -> None:
+        self.random = Random(f"{SEED}/{name}")
+        self.zygote = zygote
+        self.folder = folder
+        self.db = folder / "meter.duckdb"
+        self.sender = CountingSender()
+        self.rounds = self.reversals = self._episodes = 0
+
+    def traffic(self) -> None:
+        """More calls to report, of processes that nobody has met yet."""
+        self._episodes += 1
+        name = f"{SEED}/{self._episodes}"
+        began = STARTED_AT + self.random.randrange(86_400_000_000)
+        episode = make_episode(name, self.random, began, f" {self._episodes}")
+        self.sender.add([episode], self.random.choice((1, 2, 20)))
+
+    def send_until_it_dies(self, exporter: Doomed) -> None:
+        """Report one episode after the other."""
+        deadline = time.monotonic() + 30
+        if not exporter.ready():
+            return
+        while exporter.runs:
+            assert time.monotonic() < deadline, "it never came to where it should have died"
+            self.traffic()
+            self.sender.send(exporter.port)
+
+    def look(self) -> None:
+        """What is left holds what was acknowledged, and tells the truth about it."""
+        self.rounds += 1
+        if self.db.exists():
+            self.reversals = kept(copied(self.db, self.folder), self.sender)
+
+    def end(self) -> None:
+        """The last exporter gets all that is left, and ends in order."""
+        with self.zygote.exporter(self.db) as exporter:
+            assert exporter.ready(), self.zygote.log
+            while not self.sender.done:
+                self.sender.send(exporter.port)
+            assert exporter.stop() == 0
+        self.reversals = kept(self.db, self.sender, everything=True)
+
+
+@pytest.fixture(scope="module")
+def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
+    """Where exporters come from."""
+    with Zygote(tmp_path_factory.mktemp("zygote")) as made:
+        yield made
+
+
+Started = Callable[[str], Campaign]
+
+
+@pytest.fixture(scope="module")
+def campaigns() -> list[Campaign]:
+    """All of this module."""
+    return []
+
+
+@pytest.fixture
+def start(zygote: Zygote, tmp_path: Path, campaigns: list[Campaign]) -> Started:
+    """Begin with a new ledger."""
+
+    def begin(name: str) -> Campaign:
+        campaigns.append(Campaign(name, zygote, tmp_path))
+        return campaigns[-1]
+
+    return begin
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_killed_there_again_and_again(point: str, start: Started) -> None:
+    """The first time that it comes there, or the second, or the third."""
+    campaign = start(point)
+    for _ in range(ROUNDS):
+        turn, wait = campaign.random.randint(1, 3), campaign.random.randint(0, 1500)
+        with campaign.zygote.exporter(campaign.db, point, turn, wait) as exporter:
+            campaign.send_until_it_dies(exporter)
+            assert exporter.wait() == KILLED
+        campaign.look()
+    campaign.end()
+
+
+def test_killed_after_any_statement(start: Started) -> None:
+    """Also while it makes its file, records the prices or takes over from its predecessor."""
+    campaign = start("at a statement")
+    for number in range(RANDOM_ROUNDS):
+        # Two in three die while they start.
+        most = 25 if number % 3 else 250
+        turn = campaign.random.randint(1, most)
+        with campaign.zygote.exporter(campaign.db, "at a statement", turn) as exporter:
+            campaign.send_until_it_dies(exporter)
+            assert exporter.wait() == KILLED
+        campaign.look()
+    campaign.end()
+
+
+def test_killed_whenever_it_comes(start: Started) -> None:
+    """By someone else, who knows nothing of commits."""
+    campaign = start("whenever")
+    for _ in range(RANDOM_ROUNDS):
+        with campaign.zygote.exporter(campaign.db) as exporter:
+            after = campaign.random.expovariate(1 / 0.3)
+            killer = threading.Timer(after, os.kill, (exporter.pid, 9))
+            killer.start()
+            campaign.send_until_it_dies(exporter)
+            killer.join()
+            assert exporter.wait() == KILLED
+        campaign.look()
+    campaign.end()
+
+
+def test_enough_have_died(campaigns: list[Campaign], say: Callable[[str], None]) -> None:
+    """And the books had changed their mind in between: a reversal that was cut short counts too."""
+    rounds = sum(campaign.rounds for campaign in campaigns)
+    calls = sum(len(e.calls) for campaign in campaigns for e in campaign.sender.episodes)
+    reversals = sum(campaign.reversals for campaign in campaigns)
+    say(f"crashes: seed {SEED}, {rounds} killed, {calls:,} calls, {reversals} entries taken back")
+    if len(campaigns) == len(POINTS) + 2:
+        assert rounds >= 200
+        assert reversals >= 100
