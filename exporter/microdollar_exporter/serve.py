@@ -96,9 +96,8 @@ async def _serve(settings: Settings) -> None:
             on_fatal=lambda: loop.call_soon_threadsafe(stop.set),
         )
         stack.callback(_close, writer, db)
-        guard = Guard(tokens, insecure=settings.insecure)
         doors = _Doors(
-            settings, stop=stop, store=store, writer=writer, guard=guard, metrics=metrics
+            settings, stop=stop, store=store, writer=writer, tokens=tokens, metrics=metrics
         )
         await doors.serve(listener)
         if store.broken:
@@ -175,14 +174,15 @@ class _Doors:
         stop: asyncio.Event,
         store: Store,
         writer: Writer,
-        guard: Guard,
+        tokens: TokenFile,
         metrics: Metrics,
     ) -> None:
         self._settings = settings
         self._stop = stop
         self._store = store
         self._writer = writer
-        self._guard = guard
+        self._tokens = tokens
+        self._guard = guard = Guard(tokens, insecure=settings.insecure)
         self._gate = Gate(settings.bounds)
         self._ingest = Ingest(writer, guard, self._gate, metrics.observe)
         self._queries = Queries(store.cursor)
@@ -215,6 +215,8 @@ class _Doors:
             log.info("ledger in %s", self._store.path)
             log.info("OTLP/gRPC on %s", Address(settings.grpc.host, grpc_port))
             log.info("OTLP/HTTP and queries on %s", doors[0].address)
+            if self._tokens.in_force():
+                log.info("tokens in %s", self._tokens.path)
             if settings.tls is None and _exposed(settings):
                 log.warning("other machines can reach %s without TLS", _exposed(settings))
             await self._stop.wait()

@@ -31,13 +31,12 @@ def test_report_as_a_table(ledger: Path) -> None:
 customer    calls     input  cache  output        cost            cost  unpriced  missing
                    uncached   read                  µ$               $
 ----------  -----  --------  -----  ------  ----------  --------------  --------  -------
-acme            3     2,700    300     107  214.000107  0.000214000107         0        0
+acme            4     3,600    400     157  314.000157  0.000314000157         0        0
 globex          2       900    100      50                                     1        1
 unassigned      1       900    100      50  100.000050  0.000100000050         0        0
-TOTAL           6     4,500    500     207  314.000157  0.000314000157         1        1
+TOTAL           7     5,400    600     257  414.000207  0.000414000207         1        1
 
-Of 6 calls: 1 unpriced (1,050 tokens), 1 with usage missing, 1 unassigned. \
-Not booked: 1 span of other emitters (com.anthropic.sdk.python).
+Of 7 calls: 1 unpriced (1,050 tokens), 1 with usage missing, 1 unassigned (1,050 tokens).
 """
     )
 
@@ -51,13 +50,13 @@ def test_report_as_csv(ledger: Path) -> None:
     rows = list(csv.DictReader(io.StringIO(out)))
     assert [(row["customer"], row["user"], row["cost"]) for row in rows] == [
         ("acme", "u1", "100.000050"),
-        ("acme", "", "114.000057"),
+        ("acme", "", "214.000107"),
         ("globex", "", ""),
         ("unassigned", "", "100.000050"),
     ]
     assert rows[0]["cost_usd"] == "0.000100000050"
     assert rows[0]["reasoning"] == ""
-    assert err.startswith("Of 6 calls: ")
+    assert err.startswith("Of 7 calls: ")
 
 
 def test_report_as_json(ledger: Path) -> None:
@@ -65,11 +64,11 @@ def test_report_as_json(ledger: Path) -> None:
     status, out, _ = run("report", "--db", str(ledger), "--format", "json")
     assert status == 0
     document = json.loads(out)
-    assert document["rows"][0]["cost"] == "214.000107"
+    assert document["rows"][0]["cost"] == "314.000157"
     assert document["rows"][1]["cost"] is None
-    assert document["total"]["calls"] == 6
+    assert document["total"]["calls"] == 7
     assert (document["unassigned_calls"], document["absent_calls"]) == (1, 0)
-    assert document["unbooked_spans"] == {"com.anthropic.sdk.python": 1}
+    assert document["unbooked_calls"] == {}
 
 
 def test_two_columns_of_one_name_are_both_there(ledger: Path) -> None:

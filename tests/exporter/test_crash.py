@@ -7,22 +7,31 @@ and at the end. Everything random follows from `CRASH_SEED`.
 """
 
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from random import Random
 
 import pytest
 
-from tests.fakes.otlp import STARTED_AT
-from tests.simulation.doomed import KILLED, CountingSender, Doomed, Zygote, copied, kept
+from microdollar_exporter.errors import MicrodollarError
+from microdollar_exporter.operate.door import perform
+from microdollar_exporter.store import Store
+from microdollar_exporter.store.migrations import MIGRATIONS
+from tests.exporter.test_migrations import SUMS, read, write
+from tests.fakes.otlp import STARTED_AT, call, request
+from tests.simulation.books import check_books
+from tests.simulation.disk import Disk
+from tests.simulation.doomed import KILLED, CountingSender, Doomed, Zygote, accepted, copied, kept
 from tests.simulation.episodes import make_episode
 
 SEED = int(os.environ.get("CRASH_SEED", "20261121"))
-ROUNDS = 10
+ROUNDS = 8
 """How many processes die at each point."""
-RANDOM_ROUNDS = 40
+RANDOM_ROUNDS = 30
 """How many die whenever it comes, and at any statement."""
 
 POINTS = (
@@ -39,6 +48,8 @@ POINTS = (
     "before CHECKPOINT",
     "inside CHECKPOINT",
     "after CHECKPOINT",
+    "after inserting entries of reversals",
+    "inside COMMIT of reversals",
 )
 
 
@@ -59,7 +70,7 @@ class Campaign:
         name = f"{SEED}/{self._episodes}"
         began = STARTED_AT + self.random.randrange(86_400_000_000)
         episode = make_episode(name, self.random, began, f" {self._episodes}")
-        self.sender.add([episode], self.random.choice((1, 2, 20)))
+        self.sender.add([episode], self.random.choice((1, 1, 20)))
 
     def send_until_it_dies(self, exporter: Doomed) -> None:
         """Report one episode after the other."""
@@ -69,7 +80,7 @@ class Campaign:
         while exporter.runs:
             assert time.monotonic() < deadline, "it never came to where it should have died"
             self.traffic()
-            self.sender.send(exporter.port)
+            self.sender.send(exporter.port, self.random.choice((1, 4)))
 
     def look(self) -> None:
         """What is left holds what was acknowledged, and tells the truth about it."""
@@ -100,6 +111,12 @@ Started = Callable[[str], Campaign]
 @pytest.fixture(scope="module")
 def campaigns() -> list[Campaign]:
     """All of this module."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def died() -> list[str]:
+    """Where else processes have died."""
     return []
 
 
@@ -156,9 +173,100 @@ def test_killed_whenever_it_comes(start: Started) -> None:
     campaign.end()
 
 
-def test_enough_have_died(campaigns: list[Campaign], say: Callable[[str], None]) -> None:
-    """And the books had changed their mind in between: a reversal that was cut short counts too."""
-    rounds = sum(campaign.rounds for campaign in campaigns)
+def test_killed_at_every_statement_of_a_migration(
+    zygote: Zygote, tmp_path: Path, died: list[str]
+) -> None:
+    """The file is as it was, or as it should be, and never between."""
+    old = tmp_path / "old.duckdb"
+    write(old, 1)
+    sums = read(old, SUMS)
+    points = [("at a statement", turn) for turn in range(1, _statements_to_open(old) + 1)]
+    for number, (point, turn) in enumerate([*points, *[("inside COMMIT", 1)] * 5]):
+        db = tmp_path / f"{number}.duckdb"
+        shutil.copyfile(old, db)
+        wait = Random(f"{SEED}/{number}").randint(0, 5000)
+        with zygote.exporter(db, point, turn, wait) as exporter:
+            assert exporter.wait() == KILLED
+        died.append(point)
+        with closing(Store(copied(db, tmp_path))) as store, closing(store.cursor()) as con:
+            assert con.execute(SUMS).fetchall() == sums
+            [(version,)] = con.execute("SELECT max(version) FROM schema_version").fetchall()
+            assert version == len(MIGRATIONS)
+
+
+def _statements_to_open(db: Path) -> int:
+    copy = db.with_name("counted.duckdb")
+    shutil.copyfile(db, copy)
+    disk = Disk(db.parent, Random(0))
+    with disk.in_use():
+        Store(copy).close()
+    return disk.statements
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        "before a decision is recorded",
+        "after inserting entries",
+        "before COMMIT",
+        "inside COMMIT",
+        "after COMMIT",
+    ],
+)
+def test_killed_while_an_act_runs(
+    point: str, zygote: Zygote, tmp_path: Path, died: list[str]
+) -> None:
+    """It was done as a whole or not at all, and can be repeated: it then does what is left."""
+    db = tmp_path / "meter.duckdb"
+    spans = [call(None) for _ in range(50)]
+    with zygote.exporter(db) as exporter:
+        assert exporter.ready()
+        assert accepted(exporter.port, request(*spans))
+        assert exporter.stop() == 0
+    # The first commit of all looks whether the prices are known.
+    turn = 2 if "COMMIT" in point else 1
+    wait = Random(f"{SEED}/{point}").randint(0, 1500)
+    with zygote.exporter(db, point, turn, wait) as exporter:
+        assert exporter.ready()
+        with pytest.raises(MicrodollarError):
+            perform(db, "assign", ASSIGN)
+        assert exporter.wait() == KILLED
+    died.append(point)
+    assert calls_of(copied(db, tmp_path)) in ({None: 50}, {"hooli": 50})
+    with zygote.exporter(db) as exporter:
+        assert exporter.ready()
+        perform(db, "assign", ASSIGN)
+        assert perform(db, "assign", ASSIGN)["calls"] == 0
+        assert exporter.stop() == 0
+    assert calls_of(db) == {"hooli": 50}
+
+
+ASSIGN = {
+    "customer": "hooli",
+    "rule": {"provider": "openai"},
+    "apply": True,
+    "by": "a test",
+    "reason": "theirs",
+}
+
+
+def calls_of(db: Path) -> dict[str | None, int]:
+    """The calls of each customer that has any."""
+    with closing(Store(db)) as store, closing(store.cursor()) as con:
+        check_books(con)
+        return dict(
+            con.execute(
+                "SELECT customer_id, sum(calls)::BIGINT AS calls FROM ledger "
+                "GROUP BY ALL HAVING calls <> 0"
+            ).fetchall()
+        )
+
+
+def test_enough_have_died(
+    campaigns: list[Campaign], died: list[str], say: Callable[[str], None]
+) -> None:
+    """And the books had changed their mind in between."""
+    rounds = sum(campaign.rounds for campaign in campaigns) + len(died)
     calls = sum(len(e.calls) for campaign in campaigns for e in campaign.sender.episodes)
     reversals = sum(campaign.reversals for campaign in campaigns)
     say(f"crashes: seed {SEED}, {rounds} killed, {calls:,} calls, {reversals} entries taken back")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reports: the same from a file at rest and from a running exporter."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -18,7 +18,7 @@ from microdollar_exporter.errors import UsageError
 from microdollar_exporter.evidence import Evidence
 from microdollar_exporter.store import Booking, Known, Store
 from tests.exporter.ledgers import DAY, InTime, booked, entries, evidence_of, price
-from tests.fakes.otlp import STARTED_AT, Value, call, request
+from tests.fakes.otlp import STARTED_AT, call, request
 
 
 def test_a_report_sums_calls_tokens_and_cost_per_customer(connection: Connection) -> None:
@@ -149,7 +149,7 @@ class Books:
 
 
 @pytest.fixture
-def books(tmp_path: Path) -> Iterator[Books]:
+def books(tmp_path: Path) -> Books:
     """A fresh ledger."""
     return Books(tmp_path / "meter.duckdb")
 
@@ -229,7 +229,7 @@ def test_evidence_of_a_call_that_no_entry_stands_for_is_said_as_a_fault(tmp_path
     """
     trace, other = b"t" * 16, b"o" * 16
     response = "chatcmpl-9AbCdEfGh1JkLmN0pQr5"
-    facts: dict[str, Value] = {"gen_ai__response__id": response}
+    facts: dict[str, Any] = {"gen_ai__response__id": response}
     booked_one = evidence_of(request(call(trace_id=trace, **facts)))
     beside = evidence_of(request(call(trace_id=trace), scope="com.anthropic.sdk.python"))
     elsewhere = evidence_of(

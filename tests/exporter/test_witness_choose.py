@@ -210,7 +210,9 @@ class TestNesting:
         """And the layer around it repeats it."""
         middle = call("middle", "sdk", inside="outer", output=200)
         outer = call("outer", "framework", output=200)
-        assert billed(outer, middle, call("0", inside="middle")) == ["middle"]
+        claims = [outer, middle, call("0", inside="middle")]
+        assert billed(*claims) == ["middle"]
+        assert notes(*claims)["middle"] == "coverage gap"
 
     def test_of_layers_without_usage_the_deepest_stands(self) -> None:
         """A call of which nobody knows the usage is still one call."""
@@ -228,6 +230,29 @@ class TestNesting:
         earlier = call("silent", "oi", inside="outer", output=None, start=0.5)
         assert billed(outer, counted, earlier) == ["counted", "silent"]
         assert billed(outer, counted, silent._replace(scope="ours")) == ["counted", "silent"]
+        refused = failed("refused", "oi", inside="outer", start=2)
+        assert billed(outer, counted, refused) == ["counted", "refused"]
+
+    def test_a_span_is_not_beside_what_it_is_inside_of(self) -> None:
+        """Though it lasts longer, as one that nobody waits for."""
+        outer = call("outer", "framework")
+        counted = call("counted", inside="outer", lasts=0.3)
+        silent = call("silent", "oi", inside="outer", output=None, start=0.5)
+        assert billed(outer, counted, silent) == ["counted", "silent"]
+
+    def test_a_weak_id_on_two_layers_makes_them_one_call(self) -> None:
+        """Without it, the inner one would lack something."""
+        outer = call("outer", "otel", key=weak("7"))
+        inner = call("inner", inside="outer", output=80)
+        assert billed(outer, inner) == ["outer"]
+        assert billed(outer, inner._replace(response_key=weak("7"))) == ["inner"]
+
+    def test_calls_that_two_scopes_report_fill_a_sum_together(self) -> None:
+        """Each saw one of them."""
+        first = call("first", inside="sum")
+        second = call("second", "oi", inside="sum", start=3)
+        whole = call("sum", "framework", output=200, lasts=9)
+        assert billed(whole, first, second) == ["first", "second"]
 
     def test_a_span_between_two_of_one_response_is_of_that_response(self) -> None:
         sandwich = [
@@ -266,6 +291,8 @@ class TestNesting:
 
     def test_an_agent_beneath_an_agent_goes_before_it(self) -> None:
         assert billed(agent("outer"), agent("inner", inside="outer")) == ["inner"]
+        between = call("between", inside="outer", output=None)
+        assert billed(agent("outer"), between, agent("inner", inside="between")) == ["inner"]
 
 
 class TestPairing:
@@ -289,6 +316,46 @@ class TestPairing:
         verdicts = choose([one, two, also_two, also_one])
         assert verdicts[one.identity].stands_for == (also_one.identity,)
         assert verdicts[two.identity].stands_for == (also_two.identity,)
+
+    def test_calls_with_all_counts_alike_are_paired_before_others(self) -> None:
+        """However many of the same input are under way."""
+        one = call("one", "oi", output=10, lasts=0.5)
+        before = call("before", "ollm", output=15)
+        equal = call("equal", "ollm", output=10)
+        assert billed(one, before, equal) == ["one", "before"]
+
+    @pytest.mark.parametrize(("output", "count"), [(116, 1), (117, 2), (99, 2)])
+    def test_an_output_may_hold_what_was_counted_twice(self, output: int, count: int) -> None:
+        """Up to sixteen tokens, if the input is the same."""
+        one = call("one", "oi")
+        two = call("two", "ollm", output=output, overcount=16)
+        assert len(billed(one, two)) == count
+        assert len(billed(one, two._replace(input=999))) == 2
+
+    def test_a_third_scope_is_paired_with_what_lasts_longest(self) -> None:
+        """It has begun when the other one is over."""
+        spans = [call("1", "oi"), call("2", "ollm", lasts=0.5), call("3", "gateway", start=0.7)]
+        assert billed(*spans) == ["1"]
+        assert billed(*(span._replace(has_usage=False, output=None) for span in spans)) == ["1"]
+
+    def test_calls_that_only_end_together_are_two(self) -> None:
+        one = call("one", "oi", lasts=5)
+        assert billed(one, call("two", "ollm", start=2, lasts=3)) == ["one", "two"]
+
+    def test_a_failed_call_is_not_one_of_which_nobody_knows(self) -> None:
+        unknown = call("unknown", "oi", output=None)
+        assert billed(failed("failed", "otel"), unknown) == ["failed", "unknown"]
+        assert billed(failed("failed", "otel"), failed("also", "oi")) == ["failed"]
+
+    def test_calls_in_traces_of_an_app_are_not_paired_across_them(self) -> None:
+        """Two web requests that got the same answer from a cache at the same time."""
+        spans = [
+            call("1", "sdk", trace="1", inside="app", key=strong("a"), service="shop"),
+            call("2", "otel", trace="2", inside="app", key=strong("a"), service="shop"),
+            call("3", "oi", trace="1", inside="app", output=300, service="shop"),
+            call("4", "ollm", trace="2", inside="app", output=300, service="shop"),
+        ]
+        assert billed(*spans) == ["1", "3", "4"]
 
     @pytest.mark.parametrize(("output", "count"), [(16, 1), (15, 2)])
     def test_a_short_answer_says_little_where_inputs_differ(self, output: int, count: int) -> None:

@@ -34,7 +34,9 @@ def together(*claims: Claim) -> list[list[str]]:
 def test_a_strong_id_connects_traces_within_a_day(apart: float, count: int) -> None:
     """From one scope or two."""
     one = call("one", key=strong("a"), trace="1")
-    assert len(together(one, call("two", key=strong("a"), trace="2", start=apart))) == count
+    two = call("two", key=strong("a"), trace="2", start=apart)
+    assert len(together(one, two)) == count
+    assert same_response(one, two) == (count == 1)
 
 
 def test_days_add_up() -> None:
@@ -68,6 +70,7 @@ def test_a_weak_id_connects_only_at_the_same_time_in_a_trace() -> None:
         other_scope._replace(response_key=weak("8")),
     ):
         assert together(one, changed) == [["one"], ["two"]]
+        assert not same_response(one, changed)
 
 
 def test_a_call_inside_another_is_connected_through_whatever_is_between() -> None:
@@ -100,6 +103,13 @@ def test_one_span_reported_with_two_starts_is_connected() -> None:
     """Redelivered by an emitter that changed its mind."""
     assert together(call("s"), call("s", start=5)) == [["s", "s"]]
     assert together(call("s"), call("s", start=5, trace="other")) == [["s"], ["s"]]
+
+
+def test_what_is_inside_a_span_reported_twice_is_inside_the_report_of_a_call() -> None:
+    """Where one of the two stands for nothing."""
+    assert together(other("s"), call("s", start=5), call("inner", inside="s", start=5)) == [
+        ["inner", "s"]
+    ]
 
 
 def test_a_span_in_a_circle_is_connected_to_the_rest_of_it() -> None:
@@ -191,7 +201,9 @@ class TestAlone:
         ids=repr,
     )
     def test_they_are_not_when_anything_differs(self, changes: dict[str, object]) -> None:
-        assert len(together(self.one, self.two._replace(**changes))) == 2  # type: ignore[arg-type]
+        two = self.two._replace(**changes)  # type: ignore[arg-type]
+        assert len(together(self.one, two)) == 2
+        assert not same_alone(self.one, two)
 
     def test_an_output_may_lack_what_the_other_counts_twice(self) -> None:
         """Up to sixteen tokens."""
@@ -223,6 +235,13 @@ class TestAlone:
         """A span without length only has to be where the other ended."""
         two = call("two", "oi", trace="2", service="shop", start=start, lasts=lasts)
         assert len(together(self.one, two)) == count
+
+    def test_they_overlap(self) -> None:
+        """What begins after another is over is another call, however soon."""
+        one = self.one._replace(ended_at=self.one.started_at + 40_000)
+        two = call("two", "oi", trace="2", service="shop", start=0.05, lasts=0.04)
+        assert len(together(one, two)) == 2
+        assert len(together(one, two._replace(started_at=one.ended_at))) == 1
 
     def test_a_failed_one_may_be_another_failed_one(self) -> None:
         """Nothing was counted by either."""

@@ -50,7 +50,7 @@ class World:
         for depth, scope in enumerate(self.layers):
             span = f"{scope} {number}"
             mine = trace if self.nesting or self.app or inside else f"{span} alone"
-            moment = {"start": start + depth / 1000, "lasts": length - depth / 500}
+            moment: dict[str, Any] = {"start": start + depth / 1000, "lasts": length - depth / 500}
             self._report(scope, span, output, trace=mine, inside=inside, key=number, **moment)
             if self.nesting or scope == "framework":
                 inside, trace = span, mine

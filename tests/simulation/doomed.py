@@ -3,6 +3,7 @@
 
 import json
 import os
+import select
 import shutil
 import signal
 import socket
@@ -10,12 +11,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final, Self, cast
 
 import grpc
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
 
 from microdollar_exporter.store import Store
 from tests.fakes.ports import free_ports
@@ -23,7 +27,7 @@ from tests.simulation.books import check_bills, check_books, stored_names
 from tests.simulation.episodes import Episode
 from tests.simulation.reports import request_of
 
-__all__ = ["KILLED", "CountingSender", "Doomed", "Zygote", "copied", "kept"]
+__all__ = ["KILLED", "CountingSender", "Doomed", "Zygote", "accepted", "copied", "kept"]
 
 KILLED: Final = -signal.SIGKILL
 _EXPORT: Final = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
@@ -77,6 +81,12 @@ class Zygote:
         return said
 
     @property
+    def says_something(self) -> bool:
+        """Whether there is a line to read."""
+        readable, _, _ = select.select([self._process.stdout], [], [], 0)
+        return bool(readable)
+
+    @property
     def log(self) -> str:
         """What all its exporters have logged."""
         return self._log.read_text("utf-8", "replace") if self._log.exists() else ""
@@ -100,7 +110,8 @@ class Doomed:
 
     def kill(self) -> int:
         """SIGKILL, if it still runs."""
-        os.kill(self.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
         return self.wait()
 
     def stop(self) -> int:
@@ -117,11 +128,7 @@ class Doomed:
     @property
     def runs(self) -> bool:
         """Whether it has not ended."""
-        try:
-            stat = Path(f"/proc/{self.pid}/stat").read_text("ascii")
-        except FileNotFoundError:
-            return False
-        return stat.rpartition(")")[2].split()[0] not in "ZX"
+        return self._status is None and not self._zygote.says_something
 
     def ready(self) -> bool:
         """Wait until it listens; False when it has ended before."""
@@ -160,9 +167,7 @@ class CountingSender:
     def send(self, port: int, at_once: int = 3) -> None:
         """Send everything that is not acknowledged, so many requests at once, until one fails."""
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-            export = channel.unary_unary(
-                _EXPORT, response_deserializer=ExportTraceServiceResponse.FromString
-            )
+            export = _export(channel)
             bodies = list(self._waiting)
             for first in range(0, len(bodies), at_once):
                 some = bodies[first : first + at_once]
@@ -173,6 +178,18 @@ class CountingSender:
                         self.acknowledged |= self._waiting.pop(body)
                 if not all(accepted):
                     return
+
+
+def accepted(port: int, request: ExportTraceServiceRequest) -> bool:
+    """Send one request; whether it was acknowledged."""
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        return _accepted(_export(channel).future(request.SerializeToString(), timeout=_PATIENCE))
+
+
+def _export(channel: grpc.Channel) -> grpc.UnaryUnaryMultiCallable:
+    return channel.unary_unary(
+        _EXPORT, response_deserializer=ExportTraceServiceResponse.FromString
+    )
 
 
 def _accepted(answer: grpc.Future) -> bool:

@@ -202,7 +202,9 @@ class Exporter:
         if self._writer is not None:
             while not self.idle:
                 self._writer.turn()
-        self._end()
+        store = self._forget()
+        if store is not None:
+            store.close()
 
     def die(self) -> None:
         """SIGKILL between two statements."""
@@ -212,14 +214,17 @@ class Exporter:
 
     def buried(self) -> None:
         """Let go of what a death has left in memory."""
-        self._end()
+        store = self._forget()
+        if store is not None:
+            store._con.close()
 
-    def _end(self) -> None:
-        if self._store is not None:
+    def _forget(self) -> Store | None:
+        store = self._store
+        if store is not None:
             self._superseded = self.superseded
-            self._store.close()
             self.restarts += 1
         self._store = self._writer = None
+        return store
 
 
 def _answer(done: "Future[int]", refused: int) -> Answer:

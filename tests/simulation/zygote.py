@@ -29,6 +29,7 @@ from microdollar_exporter.store import store as store_module
 
 __all__ = ["POINTS"]
 
+_OF_REVERSALS: Final = " of reversals"
 _BEFORE: Final = {
     "before the transaction": "BEGIN",
     "before COMMIT": "COMMIT",
@@ -41,12 +42,12 @@ _AFTER: Final = {
     "after inserting entries": "INSERT INTO ledger",
     "after COMMIT": "COMMIT",
     "after CHECKPOINT": "CHECKPOINT",
-    "after moved calls are booked": "INSERT INTO ledger",
     "at a statement": "",
 }
 _INSIDE: Final = {"inside COMMIT": "COMMIT", "inside CHECKPOINT": "CHECKPOINT"}
 POINTS: Final = (
     *(*_BEFORE, *_AFTER, *_INSIDE),
+    *(point + _OF_REVERSALS for point in ("after inserting entries", "inside COMMIT")),
     "after booking",
     "after the futures are done",
     "before the answer is sent",
@@ -62,16 +63,21 @@ def die() -> NoReturn:
 
 
 class _Fate:
-    """Where this process ends: at the `turn`-th time at a point, `wait` µs into what happens."""
+    """Where this process ends: at the `turn`-th time at a point, `wait` µs into what happens.
+
+    `reverses` says whether the transaction under way takes entries back.
+    """
 
     def __init__(self, point: str, turn: int, wait: int) -> None:
-        self.point = point
+        self.point = point.removesuffix(_OF_REVERSALS)
+        self._only_reversals = point.endswith(_OF_REVERSALS)
+        self.reverses = False
         self._turn = turn
         self._wait = wait
 
     def reach(self, point: str) -> bool:
         """Count a visit to a point; whether it is the last."""
-        if point != self.point:
+        if point != self.point or (self._only_reversals and not self.reverses):
             return False
         self._turn -= 1
         return self._turn == 0
@@ -132,6 +138,7 @@ def _prepare(fate: _Fate) -> None:
 
     def book(self: Bookkeeper, *arguments: Any) -> Any:
         booked = booking(self, *arguments)
+        fate.reverses = booked.superseded > 0
         if fate.reach("after booking"):
             die()
         return booked

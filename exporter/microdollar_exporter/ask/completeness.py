@@ -102,16 +102,16 @@ class Completeness:
     def _estimate(self) -> str:
         if self.likely_cost is None:
             return "Their likely cost is not known."
-        unknown = f"; {self.unestimated:,} without" if self.unestimated else ""
+        but = f" for all but {self.unestimated:,} of them" if self.unestimated else ""
         return (
-            f"Likely cost {dollars(self.likely_cost)} (an estimate: at the mean of the service's "
-            f"calls around each gap{unknown})."
+            f"Likely cost {dollars(self.likely_cost)}{but}: an estimate, at the mean of the "
+            "service's calls around each gap."
         )
 
 
 def dollars(microdollars: Decimal) -> str:
-    """An amount as people write it."""
-    return f"${usd(microdollars).normalize():,f}"
+    """An estimate as people write it, to the microdollar."""
+    return f"${usd(microdollars).quantize(_MICRODOLLARS, context=_EXACT):,f}"
 
 
 def completeness_on(

@@ -18,8 +18,9 @@ from microdollar_exporter.errors import QueryRefused
 __all__ = ["TABLES", "TABLE_FUNCTIONS", "check_select"]
 
 TABLES = frozenset(
-    {"decision", "ledger", "price_book", "price_book_in_force", "price_row", "profile"}
-    | {"removed_calls", "removed_span", "schema_version", "span", "spans"}
+    {"archive_part", "archived_span", "decision", "held_span", "ledger", "price_book"}
+    | {"price_book_in_force", "price_row", "profile", "removed_calls", "removed_span"}
+    | {"schema_version", "span", "spans"}
 )
 """The tables of a ledger; what else stands in FROM is a subquery or a WITH of the query's own."""
 

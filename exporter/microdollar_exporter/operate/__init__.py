@@ -6,6 +6,7 @@ from typing import Any
 
 from microdollar_exporter.operate.assign import assign, unassign
 from microdollar_exporter.operate.hold import hold
+from microdollar_exporter.operate.parts import archive_part
 from microdollar_exporter.operate.users import map_users
 from microdollar_exporter.store import Store
 
@@ -19,6 +20,7 @@ cannot be done: `UsageError` for a wrong argument.
 """
 
 ACTS: Mapping[str, Act] = {
+    "archive-part": archive_part,
     "assign": assign,
     "hold": hold,
     "map-users": map_users,

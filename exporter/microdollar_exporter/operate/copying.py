@@ -79,9 +79,12 @@ def _at_rest(db: Path) -> _Moment:
     while True:
         try:
             # Without a log there is nothing to recover, and no need to write.
-            with closing(open_file(db, read_only=not wal_of(db).exists())) as con:
+            whole = not wal_of(db).exists()
+            with closing(open_file(db, read_only=whole, fold_at_close=whole)) as con:
                 if not schema_version(con):
                     raise StoreError(f"{db} is a DuckDB file without a ledger: name another")
+                if not whole:
+                    con.execute("CHECKPOINT")
                 return _Moment(0, rows(con))
         except StoreLocked:
             held = _hold(db)

@@ -7,7 +7,6 @@ the evidence came, nor on the entries that were booked meanwhile.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields
 from datetime import datetime
 
 import duckdb
@@ -15,21 +14,16 @@ import pyarrow as pa
 
 from microdollar_exporter.book import Bookkeeper
 from microdollar_exporter.entry import Standing
-from microdollar_exporter.evidence import Evidence, Identity, Profile
+from microdollar_exporter.evidence import Evidence, Identity
 from microdollar_exporter.price import Book, Engine, Price
 from microdollar_exporter.store import Known
 from microdollar_exporter.store.batches import ledger_batch
 from microdollar_exporter.store.decisions import decisions_in
 from microdollar_exporter.store.links import Links
+from microdollar_exporter.store.reading import EvidenceReader
 from microdollar_exporter.usage import UsageRow
 
 __all__ = ["Recomputer"]
-
-_OWN = (
-    "trace_id, span_id, parent_span_id, epoch_us(started_at), epoch_us(ended_at), response_id, "
-    "boot_id, call_sequence"
-)
-
 
 class Recomputer:
     """Books the spans of a ledger afresh, by its price books."""
@@ -39,7 +33,7 @@ class Recomputer:
         self._books = books
         self._links = Links(con)
         self._decisions = decisions_in(con)
-        self._profiles = _profiles(con)
+        self._evidence = EvidenceReader(con)
         self._keepers: dict[str | None, Bookkeeper] = {}
 
     def entries(
@@ -50,7 +44,10 @@ class Recomputer:
         Each is priced by the book whose id `books` has for its call, or else by the `ordinary`
         one; by none where there is no such book.
         """
-        evidence = self._began_between(first, last)
+        evidence = self._evidence.read(
+            "span",
+            f"started_at >= make_timestamp({first}) AND started_at < make_timestamp({last})",
+        )
         if not evidence:
             return
         # Of all there is, nothing came later than what is asked about.
@@ -77,38 +74,6 @@ class Recomputer:
                 keeper = Bookkeeper(engine.price, engine.flat, book_id)
             self._keepers[book_id] = keeper
         return keeper
-
-    def _began_between(self, first: int, last: int) -> list[Evidence]:
-        profiles = self._profiles
-        columns = self._con.sql(f"""
-            SELECT profile_id, {_OWN}, details, usage FROM span
-            WHERE started_at >= make_timestamp({first}) AND started_at < make_timestamp({last})
-            ORDER BY started_at""").to_arrow_table()
-        return [
-            Evidence(
-                profile := profiles[number],
-                *own,
-                dict(zip(profile.detail_names, details, strict=True)),
-                dict(zip(profile.usage_names, usage, strict=True)),
-            )
-            for number, *own, details, usage in zip(
-                *(column.to_pylist() for column in columns.columns), strict=True
-            )
-            if number in profiles
-        ]
-
-
-def _profiles(con: duckdb.DuckDBPyConnection) -> dict[int, Profile]:
-    names = [field.name for field in fields(Profile)]
-    found = {}
-    for number, *values in con.execute(
-        f"SELECT profile_id, {', '.join(names)} FROM profile"
-    ).fetchall():
-        said = dict(zip(names, values, strict=True))
-        said["detail_names"] = tuple(said["detail_names"])
-        said["usage_names"] = tuple(said["usage_names"])
-        found[number] = Profile(**said)
-    return found
 
 
 def _no_price(_: UsageRow) -> Price:

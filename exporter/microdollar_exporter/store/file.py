@@ -4,6 +4,7 @@
 import logging
 import os
 import re
+import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,10 +26,15 @@ _WRITER_CONFIG: Mapping[str, str] = {
     "memory_limit": "2GB",
 }
 _TURN_SECONDS = 0.1
+_WAL_HEADER_BYTES = 64
 
 
-def open_file(path: Path, *, read_only: bool, patience: float = 0.0) -> duckdb.DuckDBPyConnection:
+def open_file(
+    path: Path, *, read_only: bool, patience: float = 0.0, fold_at_close: bool = True
+) -> duckdb.DuckDBPyConnection:
     """Open a ledger file, waiting up to `patience` seconds for another process to close it.
+
+    Unless `fold_at_close`, closing leaves the write-ahead log where it is.
 
     Raises:
         StoreLocked: another process has the file open.
@@ -47,11 +53,29 @@ def open_file(path: Path, *, read_only: bool, patience: float = 0.0) -> duckdb.D
                 log.info("waiting: %s", error)
             waited = True
             time.sleep(_TURN_SECONDS)
+    if not fold_at_close:
+        con.execute("PRAGMA disable_checkpoint_on_shutdown")
+        _keep_unread(con, path)
+    con.execute("SET enable_progress_bar = false")
     con.execute("SET autoinstall_known_extensions = false")
     con.execute("SET autoload_known_extensions = false")
     con.execute("SET enable_external_access = false")
     con.execute("SET lock_configuration = true")
     return con
+
+
+def _keep_unread(con: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """Keep a write-ahead log of which DuckDB can read nothing: the next write will replace it.
+
+    It takes one for what is left of a commit that was cut short, and mostly it is.
+    """
+    wal = path.with_name(path.name + ".wal")
+    size = wal.stat().st_size if wal.exists() else 0
+    [(read,)] = con.execute("SELECT wal_size FROM pragma_database_size()").fetchall()
+    if size > _WAL_HEADER_BYTES and read == "0 bytes":
+        kept = wal.with_name(f"{wal.name}.{time.time_ns()}")
+        shutil.copyfile(wal, kept)
+        log.warning("%s could not be read, and is kept as %s: no commit was found in it", wal, kept)
 
 
 def _connect(path: Path, config: dict[str, Any], read_only: bool) -> duckdb.DuckDBPyConnection:

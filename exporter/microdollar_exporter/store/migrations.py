@@ -253,10 +253,54 @@ def m003_removed_evidence(con: duckdb.DuckDBPyConnection) -> None:
         )""")
 
 
+def m004_archived_evidence(con: duckdb.DuckDBPyConnection) -> None:
+    """Which evidence lies sealed in files outside, part by part, and what that leaves undecided.
+
+    A part holds the spans of a day that were received after the one moment and until the other.
+    `archived_span` has, of what lies there only, the spans that others may be about the same call
+    as; `held_span` the spans that came since and cannot be decided on without these.
+    """
+    con.execute("""
+        CREATE TABLE archive_part (
+            day DATE NOT NULL,
+            file VARCHAR NOT NULL,
+            folder VARCHAR NOT NULL,
+            rows BIGINT NOT NULL,
+            bytes BIGINT NOT NULL,
+            sha256 VARCHAR NOT NULL,
+            received_after TIMESTAMP,
+            received_until TIMESTAMP NOT NULL,
+            sealed_at TIMESTAMP NOT NULL
+        )""")
+    con.execute("""
+        CREATE TABLE archived_span (
+            trace_id VARCHAR NOT NULL,
+            span_id VARCHAR NOT NULL,
+            started_at TIMESTAMP NOT NULL,
+            response_id VARCHAR
+        )""")
+    con.execute("""
+        CREATE TABLE held_span (
+            trace_id VARCHAR NOT NULL,
+            span_id VARCHAR NOT NULL,
+            parent_span_id VARCHAR,
+            started_at TIMESTAMP NOT NULL,
+            ended_at TIMESTAMP NOT NULL,
+            received_at TIMESTAMP NOT NULL,
+            profile_id BIGINT NOT NULL,
+            boot_id VARCHAR,
+            call_sequence BIGINT,
+            response_id VARCHAR,
+            details VARCHAR[] NOT NULL,
+            usage BIGINT[] NOT NULL
+        )""")
+
+
 MIGRATIONS: tuple[Callable[[duckdb.DuckDBPyConnection], None], ...] = (
     m001_evidence_ledger_and_prices,
     m002_witnesses_and_reversals,
     m003_removed_evidence,
+    m004_archived_evidence,
 )
 
 

@@ -2,8 +2,10 @@
 """The ledger's DuckDB file: opened by one process, appended to by one thread, read by many."""
 
 import logging
+import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -23,7 +25,10 @@ from microdollar_exporter.store.known import Known
 from microdollar_exporter.store.links import Links
 from microdollar_exporter.store.migrations import migrate
 from microdollar_exporter.store.profiles import Profiles
+from microdollar_exporter.store.reading import EvidenceReader
 from microdollar_exporter.store.registered import registered
+from microdollar_exporter.store.removed import Removed
+from microdollar_exporter.store.removed import Removed
 
 __all__ = ["ENTRY_ID", "Appended", "Booker", "Booking", "Store"]
 
@@ -74,31 +79,27 @@ _LAST_RECORDED = """
         UNION ALL SELECT max(made_at) FROM decision
     )"""
 
-CHECKPOINT_BYTES = 256 * 1024 * 1024
+CHECKPOINT_BYTES = 1024 * 1024 * 1024
 """A write-ahead log of this size is folded into the file; DuckDB's own 16 MB would stall commits
 for a second at 20 million rows."""
 
+_QUIET_SECONDS = 5.0
+"""How long a question may go on when the file is to be closed; then it is interrupted."""
 _SPELL_GAP = 3_600_000_000
 _MAX_SPELLS = 16
 
-_TRANSIENT = (
-    duckdb.FatalException,
-    duckdb.InternalException,
-    duckdb.InterruptException,
-    duckdb.IOException,
-    duckdb.OutOfMemoryException,
-    duckdb.TransactionException,
-    MemoryError,
-)
-"""What is not the batch's fault."""
+_OF_THE_BATCH = (duckdb.DataError, duckdb.IntegrityError, duckdb.InvalidInputException)
+"""What DuckDB says of values. All else is the disk's fault, the file's or ours: a damaged block of
+the file, for one, is a plain `duckdb.Error`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Appended:
     """What became of a batch.
 
-    `new` and `duplicates` count spans, `entries` and `superseded` ledger entries booked and taken
-    back; `unpriced` and `unassigned` count the calls among the entries.
+    `new`, `duplicates` and `held` count spans, `entries` and `superseded` ledger entries booked and
+    taken back; `unpriced` and `unassigned` count the calls among the entries. What is held back
+    is kept, and cannot be decided on before evidence in the archive has been brought back.
     """
 
     new: int
@@ -107,6 +108,7 @@ class Appended:
     superseded: int
     unpriced: int
     unassigned: int
+    held: int = 0
 
 
 class Store:
@@ -129,34 +131,97 @@ class Store:
         self.path = path
         self._wal = path.with_name(path.name + ".wal")
         self._still_until = 0.0
-        self._con = open_file(path, read_only=False, patience=patience)
+        self._away = threading.Event()
+        self._cursors: weakref.WeakSet[duckdb.DuckDBPyConnection] = weakref.WeakSet()
+        self._recorded_at = datetime.min
+        self._open(patience)
+        self._received_at = self._recorded_at
+        self._dirty = False
+        self.broken = False
+
+    def _open(self, patience: float) -> None:
+        # What cannot be used has to stay as it is, though it be closed again.
+        self._con = open_file(self.path, read_only=False, patience=patience, fold_at_close=False)
         try:
             migrate(self._con)
             [(last,)] = self._con.execute(_LAST_RECORDED).fetchall()
             self._links = Links(self._con)
             self._profiles = Profiles(self._con)
             self.decisions = decisions_in(self._con)
+            self._removed = Removed(self._con, self.decisions)
         except duckdb.Error as error:
             self._con.close()
-            raise unusable(path, error) from error
+            raise unusable(self.path, error) from error
         except BaseException:
             self._con.close()
             raise
-        self._recorded_at: datetime = last or datetime.min
-        self._received_at = self._recorded_at
-        self._dirty = False
-        self.broken = False
+        self._recorded_at = max(self._recorded_at, last or datetime.min)
 
     def close(self) -> None:
         """Checkpoint and close the file; what was acknowledged is safe whether or not it can."""
         try:
-            self._con.close()
-        except duckdb.Error as error:
+            if self.wal_bytes and not self.broken:
+                self._con.execute("CHECKPOINT")
+        except (duckdb.Error, MemoryError) as error:
             log.warning("%s could not be closed in order: %s", self.path, error)
+        with suppress(duckdb.Error):
+            self._con.close()
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
-        """A connection of its own to the same file; it sees the last commit."""
-        return self._con.cursor()
+        """A connection of its own to the same file; it sees the last commit.
+
+        Raises:
+            StoreUnavailable: the file is being rewritten.
+        """
+        if self._away.is_set():
+            raise StoreUnavailable(f"{self.path.name} is being rewritten: ask again later")
+        cursor = self._con.cursor()
+        self._cursors.add(cursor)
+        return cursor
+
+    @property
+    def closed_before(self) -> int | None:
+        """Before which moment the books are closed, in microseconds since 1970 UTC."""
+        return self._removed.closed_before
+
+    @contextmanager
+    def let_go(self) -> Iterator[None]:
+        """Have the file closed for the time of the block, and nothing of it in another file.
+
+        Meanwhile no question is answered. Those that run are waited for, and then interrupted.
+
+        Raises:
+            StoreUnavailable: it cannot be closed now: it is being copied, or the disk is full.
+        """
+        self._away.set()
+        try:
+            self._quieten()
+            if time.monotonic() < self._still_until:
+                raise StoreUnavailable(f"{self.path.name} is being copied: try again later")
+            self._con.execute("CHECKPOINT")
+            self._con.close()
+            try:
+                yield
+            finally:
+                self._open(0.0)
+        except duckdb.Error as error:
+            self._note(error)
+            raise StoreUnavailable(f"cannot write to {self.path}: {error}") from error
+        finally:
+            self._away.clear()
+
+    def _quieten(self) -> None:
+        """Wait until no question is being answered."""
+        begun = time.monotonic()
+        while cursors := list(self._cursors):
+            waited = time.monotonic() - begun
+            if waited > _QUIET_SECONDS:
+                for cursor in cursors:
+                    cursor.interrupt()
+            if waited > 2 * _QUIET_SECONDS:
+                raise StoreUnavailable("a question is being answered: try again later")
+            del cursors
+            time.sleep(_QUIET_SECONDS / 100)
 
     def append(self, evidence: Sequence[Evidence], book: Booker) -> Appended:
         """Store what is new of `evidence` and its ledger entries; durable on return.
@@ -168,46 +233,80 @@ class Store:
             Exception: nothing was stored, because something in the batch cannot be.
         """
         if not evidence:
-            return Appended(0, 0, 0, 0, 0, 0)
+            return Appended(0, 0, 0, 0, 0, 0, 0)
+        came = len(evidence)
+        evidence = self._removed.open(evidence)
+        expired = came - len(evidence)
         once = list({item.identity: item for item in reversed(evidence)}.values())
         once.reverse()
         try:
             with self._transaction():
-                new = self._insert_new(once)
+                new, held = self._insert_new(once)
                 booking = self._book(new, book) if new else Booking(())
-        except _TRANSIENT as error:
+        except _OF_THE_BATCH:
+            raise
+        except (duckdb.Error, MemoryError) as error:
             self._note(error)
             raise StoreUnavailable(f"cannot write to {self.path}: {error}") from error
         self._profiles.commit()
-        self._dirty = self._dirty or bool(new)
+        self._dirty = self._dirty or bool(new) or bool(held)
         if self.wal_bytes >= CHECKPOINT_BYTES:
             self.checkpoint()
-        return _appended(booking, len(new), len(evidence) - len(new))
+        return _appended(booking, len(new), len(evidence) - len(new) - held, held)
 
-    def _insert_new(self, evidence: Sequence[Evidence]) -> Sequence[Evidence]:
-        """Insert the evidence that the file does not hold yet, and return it.
+    def take_in(self, book: Booker) -> int:
+        """Take in the spans that were held back and need not be any more; returns how many.
+
+        Raises:
+            StoreUnavailable: nothing was changed; try again later.
+        """
+        if not self._removed.may_be_free:
+            return 0
+        self._removed.may_be_free = False
+        try:
+            with self._transaction():
+                waiting = EvidenceReader(self._con).read("held_span")
+                self._con.execute("DELETE FROM held_span")
+                new, held = self._insert_new(waiting)
+                if new:
+                    self._book(new, book)
+        except duckdb.Error as error:
+            self._note(error)
+            raise StoreUnavailable(f"cannot write to {self.path}: {error}") from error
+        self._profiles.commit()
+        self._dirty = True
+        return len(waiting) - held
+
+    def _insert_new(self, evidence: Sequence[Evidence]) -> tuple[Sequence[Evidence], int]:
+        """Insert the evidence that the file does not hold yet.
+
+        Returns what is to be booked, and how many spans are held back.
 
         A span is known by its trace, its id and its start, so a redelivered one falls into the
         same range: the bound prunes what is read and never the answer.
         """
         profile_ids = self._profiles.numbers(item.profile for item in evidence)
         batch = spans_batch(evidence, profile_ids)
-        known = self._known_positions(evidence, batch)
-        if known:
-            fresh = [position for position in range(len(evidence)) if position not in known]
-            evidence = [evidence[position] for position in fresh]
-            batch = batch.take(pa.array(fresh, pa.int64()))
+        known = self._known_positions(evidence, batch) | self._removed.known(evidence, batch)
+        evidence, batch = _without(known, evidence, batch)
+        if not evidence:
+            return evidence, 0
+        self._received_at = self._clock()
+        late = self._removed.related(evidence, batch)
+        if late:
+            held = batch.take(pa.array(sorted(late), pa.int64()))
+            self._insert("held_span", held, "received_at", self._received_at)
+            evidence, batch = _without(late, evidence, batch)
         if evidence:
             self._links.note(evidence)
-            self._received_at = self._clock()
             self._insert("span", batch, "received_at", self._received_at)
-        return evidence
+        return evidence, len(late)
 
     def _known_positions(self, evidence: Sequence[Evidence], batch: pa.Table) -> set[int]:
         times = [item.started_at for item in evidence]
         keys = batch.select(["trace_id", "span_id", "started_at"])
         keys = keys.append_column("position", pa.array(range(len(evidence)), pa.int64()))
-        known: set[int] = set()
+        known = self._removed.positions(keys)
         for first, last in _spells(times):
             with registered(self._con, "batch", keys):
                 # Constants, because row groups are skipped only when the bounds are known.
@@ -263,10 +362,11 @@ class Store:
         try:
             with self._transaction():
                 yield Change(self._con, self._clock())
-        except _TRANSIENT as error:
+        except (duckdb.Error, MemoryError) as error:
             self._note(error)
             raise StoreUnavailable(f"cannot write to {self.path}: {error}") from error
         self.decisions = decisions_in(self._con)
+        self._removed = Removed(self._con, self.decisions)
         self._dirty = True
 
     @property
@@ -328,7 +428,17 @@ class Store:
         return self._recorded_at
 
 
-def _appended(booking: Booking, new: int, duplicates: int) -> Appended:
+def _without(
+    positions: Set[int], evidence: Sequence[Evidence], batch: pa.Table
+) -> tuple[Sequence[Evidence], pa.Table]:
+    """Evidence and its columns without what is at these positions."""
+    if not positions:
+        return evidence, batch
+    kept = [position for position in range(len(evidence)) if position not in positions]
+    return [evidence[position] for position in kept], batch.take(pa.array(kept, pa.int64()))
+
+
+def _appended(booking: Booking, new: int, duplicates: int, held: int) -> Appended:
     entries, table = booking.entries, booking.table
     unpriced = sum([entry.calls for entry in entries if entry.cost is None])
     unassigned = sum([entry.calls for entry in entries if entry.customer_id is None])
@@ -339,6 +449,8 @@ def _appended(booking: Booking, new: int, duplicates: int) -> Appended:
         superseded=booking.superseded,
         unpriced=unpriced,
         unassigned=unassigned + (0 if table is None else table["customer_id"].null_count),
+        expired=expired,
+        held=held,
     )
 
 

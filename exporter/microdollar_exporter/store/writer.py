@@ -24,6 +24,11 @@ WAITING_SPANS = 200_000
 """Beyond this many spans waiting, senders are told to come back later."""
 QUIET_SECONDS = 2.0
 """After this long without work the write-ahead log is folded into the file."""
+CALM_BYTES = 64 * 1024 * 1024
+CALM_SECONDS = 5.0
+CALM_SHARE = 0.2
+"""A log of this size is folded as well when commits took less than this share of so many seconds:
+nobody waits long then, and it need not be folded when there is much to do."""
 
 _Answer = TypeVar("_Answer")
 
@@ -84,6 +89,8 @@ class Writer:
         self._closed = False
         self.healthy = True
         self.tally = Tally()
+        self._calm_since = time.monotonic()
+        self._calm_commits = 0.0
         self._thread = threading.Thread(target=self._run, name="microdollar-writer", daemon=True)
         self._thread.start()
 
@@ -159,11 +166,22 @@ class Writer:
             self._do(task)
         elif group:
             self._commit(group)
+            self._fold_if_calm()
         elif idle and closed:
             return False
         elif idle:
             self._store.checkpoint()
         return True
+
+    def _fold_if_calm(self) -> None:
+        seconds = time.monotonic() - self._calm_since
+        if seconds < CALM_SECONDS:
+            return
+        share = (self.tally.commit_seconds - self._calm_commits) / seconds
+        self._calm_since = time.monotonic()
+        self._calm_commits = self.tally.commit_seconds
+        if share < CALM_SHARE and not self._waiting and self._store.wal_bytes >= CALM_BYTES:
+            self._store.checkpoint()
 
     def _next_task(self) -> _Task | None:
         task = self._waiting[0] if self._waiting else None

@@ -130,6 +130,7 @@ METRICS: Mapping[str, Instrument] = {
 }
 """The metrics by their names without `microdollar.exporter.`; two histograms join them."""
 
+_LAST_MILLIS = 2000
 _DURATION = "request.duration"
 _LAG = "lag"
 _BOUNDS = {
@@ -185,8 +186,8 @@ class Metrics:
         return generate_latest(self._registry)
 
     def close(self) -> None:
-        """Send the last figures."""
-        self._provider.shutdown()
+        """Send the last figures, unless that takes long."""
+        self._provider.shutdown(_LAST_MILLIS)
 
 
 def _callback(

@@ -65,7 +65,7 @@ def _decide(component: Sequence[Claim]) -> dict[Identity, Verdict]:
     calls = Calls(component, forest.depth)
     _unite_by_ids(calls, forest)
     nesting = Nesting(calls, forest)
-    pair(calls, nesting.standing, forest.alone)
+    pair(calls, nesting.standing, forest)
     return _Verdicts(calls, forest, nesting).all()
 
 

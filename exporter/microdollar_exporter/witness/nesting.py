@@ -109,7 +109,7 @@ class Nesting:
 
     def _pair(self, inner: Collection[int]) -> list[int]:
         """The calls directly inside another, once those that are the same have been united."""
-        pair(self._calls, self.standing.intersection(inner), self._forest.alone)
+        pair(self._calls, self.standing.intersection(inner), self._forest)
         for i in self.standing.intersection(inner):
             call = self._calls.of(i)
             if call != i:
@@ -205,22 +205,13 @@ class Nesting:
     def _replace(self, gone: int, call: int) -> None:
         """Let a call stand for one that has become part of it."""
         self.standing.discard(gone)
-        if gone in self.notes:
-            self.notes[call] = self.notes.pop(gone)
         self._stand(call)
 
     def _is_agent(self, call: int) -> bool:
         return self._calls.witness(call).role == "agent"
 
     def _size(self, counted: Collection[int]) -> int:
-        """The tokens of calls, without counting any twice that two scopes report.
-
-        A scope reports each call once, so the one that reports most comes nearest to all.
-        """
-        sizes: Counter[str] = Counter()
-        for call in counted:
-            sizes[self._calls.witness(call).scope] += self._counted[call]
-        return max(sizes.values())
+        return sum(self._counted[call] for call in counted)
 
     def _cover(self, order: Sequence[int]) -> None:
         """Find what is inside calls that are billed in place of it."""
@@ -229,7 +220,7 @@ class Nesting:
         for outer, inner in self._inside.items():
             inside.setdefault(of(outer), set()).update(map(of, inner))
         for i in reversed(order):
-            if i in self._covering and of(i) not in self.covered:
+            if i in self._covering:
                 self._cover_all(of(i), {of(j) for j in self._inside[i]}, inside)
         for i, agent in self._never:
             self._cover_all(of(i), {of(agent)}, inside)

@@ -7,12 +7,13 @@ same at the same moment. A scope reports a call once: as many calls remain as th
 reports most of them has, so parallel calls that look the same are never made one.
 """
 
-from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from microdollar_exporter.witness.alone import NEAR, model_in_service, same_alone
 from microdollar_exporter.witness.calls import Calls
 from microdollar_exporter.witness.claim import Claim
+from microdollar_exporter.witness.forest import Forest
 from microdollar_exporter.witness.relations import (
     model_in_trace,
     same_response,
@@ -37,6 +38,7 @@ _TELLING: Final = 16
 
 _Fact = Callable[[Claim], Hashable]
 """What two claims about one call have in common; None where a claim does not say it."""
+_Alike = Callable[[Claim, Claim], bool]
 
 
 class _Way(NamedTuple):
@@ -45,58 +47,72 @@ class _Way(NamedTuple):
     fact: _Fact
     since: Time
     until: Time
-    alike: Alike
+    alike: _Alike
 
 
-def pair(calls: Calls, standing: Collection[int], alone: Collection[int]) -> None:
+def pair(calls: Calls, standing: Collection[int], forest: Forest) -> None:
     """Unite those of the standing calls that are the same, the surest first.
 
     Those with the same weak id; then those of the same model that report the same counts; then the
-    same output; then as much of it as one may have counted twice; then no usage at all; last, a
-    call without usage and one that has some. Only claims that are `alone`, each in a trace of its
-    own, are compared across traces, and only with what was not paired within one.
+    same output; then the same input, and an output that one may have counted twice; then no usage
+    at all; last, a call without usage and one that has some. Only claims that are alone in a trace
+    are compared across traces, and only with what was not paired within one.
     """
-    if len({calls.scopes(calls.of(i)) for i in standing}) < 2:
-        return
-    for way in _WITHIN_TRACES:
-        _pair(calls, standing, way, None)
-    if len({calls.of(i) for i in standing}) > 1:
-        for way in _ACROSS_TRACES:
-            _pair(calls, standing, way, alone)
+    if len({calls.scopes(calls.of(i)) for i in standing}) > 1:
+        pairing = _Pairing(calls, forest)
+        for way in _WITHIN_TRACES:
+            pairing.find(standing, calls.members, way)
+        if len({calls.of(i) for i in standing}) > 1:
+            for way in _ACROSS_TRACES:
+                pairing.find(standing, pairing.alone, way)
 
 
-def _pair(
-    calls: Calls, standing: Collection[int], way: _Way, among: Collection[int] | None
-) -> None:
-    for views in list(_views(calls, standing, way, among)):
-        pair_under_way(calls, views, way.alike)
+class _Pairing:
+    """A search for pairs in the trees of a forest."""
 
+    def __init__(self, calls: Calls, forest: Forest) -> None:
+        self._calls = calls
+        self._forest = forest
 
-def _views(
-    calls: Calls, standing: Collection[int], way: _Way, among: Collection[int] | None
-) -> Iterator[Sequence[View]]:
-    """The calls that have a fact in common, fact by fact.
+    def find(
+        self, standing: Collection[int], members: Callable[[int], Iterable[int]], way: _Way
+    ) -> None:
+        """Pair the calls that some of their members show to be the same in one way."""
+        calls = self._calls
+        found: dict[Hashable, dict[int, list[int]]] = {}
+        for call in sorted({calls.of(i) for i in standing}):
+            for i in members(call):
+                if (fact := way.fact(calls.claims[i])) is not None:
+                    found.setdefault(fact, {}).setdefault(call, []).append(i)
+        for alike in found.values():
+            if len(alike) > 1:
+                views = [self._view(call, claims, way) for call, claims in alike.items()]
+                pair_under_way(calls, views, self._beside(way.alike))
 
-    With `among`, only claims in the traces of those are looked at.
-    """
-    found: dict[Hashable, dict[int, list[Claim]]] = {}
-    for call in sorted({calls.of(i) for i in standing}):
-        members = [calls.claims[i] for i in calls.members(call)]
-        if among is not None:
-            traces = {calls.claims[i].trace_id for i in calls.members(call) if i in among}
-            members = [claim for claim in members if claim.trace_id in traces]
-        for claim in members:
-            if (fact := way.fact(claim)) is not None:
-                found.setdefault(fact, {}).setdefault(call, []).append(claim)
-    for alike in found.values():
-        if len(alike) > 1:
-            yield [_view(call, claims, way) for call, claims in alike.items()]
+    def alone(self, call: int) -> list[int]:
+        """The claims about a call in traces that it is alone in."""
+        claims, members = self._calls.claims, self._calls.members(call)
+        traces = {claims[i].trace_id for i in members if i in self._forest.alone}
+        return [i for i in members if claims[i].trace_id in traces]
 
+    def _view(self, call: int, members: Sequence[int], way: _Way) -> View:
+        claims = self._calls.claims
+        ordered = sorted(members, key=lambda i: (way.since(claims[i]), i))
+        until = max(way.until(claims[i]) for i in members)
+        return View(way.since(claims[ordered[0]]), until, call, ordered[0], ordered[-1])
 
-def _view(call: int, claims: Sequence[Claim], way: _Way) -> View:
-    ordered = sorted(claims, key=lambda claim: (way.since(claim), claim.identity))
-    first, last = ordered[0], ordered[-1]
-    return View(way.since(first), max(map(way.until, claims)), call, first, last)
+    def _beside(self, alike: _Alike) -> Alike:
+        """Whether claims are alike and neither is inside the other."""
+        claims, contains = self._calls.claims, self._forest.contains
+
+        def beside(one: int, other: int) -> bool:
+            return (
+                alike(claims[one], claims[other])
+                and not contains(one, other)
+                and not contains(other, one)
+            )
+
+        return beside
 
 
 def _counts(claim: Claim) -> Hashable:
@@ -123,11 +139,6 @@ def _always(_: Claim, __: Claim) -> bool:
     return True
 
 
-def _same_but_for_the_overcount(one: Claim, other: Claim) -> bool:
-    more = (one.output or 0) - (other.output or 0)
-    return -other.overcount <= more <= one.overcount
-
-
 def _one_is_silent(one: Claim, other: Claim) -> bool:
     return one.has_usage != other.has_usage
 
@@ -136,13 +147,13 @@ class _Step(NamedTuple):
     """What claims about one call report alike, wherever and whenever."""
 
     fact: _Fact
-    alike: Alike
+    alike: _Alike
 
 
 _STEPS: Final = (
     _Step(_counts, _always),
     _Step(_output, _always),
-    _Step(_input, _same_but_for_the_overcount),
+    _Step(_input, _always),
     _Step(_silence, _always),
     _Step(_no_failure, _one_is_silent),
 )
@@ -160,7 +171,7 @@ def _of_model(place: _Fact, step: _Step, *, lasting: bool) -> _Fact:
     return fact
 
 
-def _and(one: Alike, other: Alike) -> Alike:
+def _and(one: _Alike, other: _Alike) -> _Alike:
     return lambda a, b: one(a, b) and other(a, b)
 
 
@@ -177,7 +188,7 @@ def _begins(time: int) -> Time:
     return lambda claim: start(claim) + time
 
 
-def _ways(place: _Fact, until: tuple[Time, Time], alike: tuple[Alike, Alike]) -> Iterator[_Way]:
+def _ways(place: _Fact, until: tuple[Time, Time], alike: tuple[_Alike, _Alike]) -> Iterator[_Way]:
     """Each step in a place: by when spans with a length began, then by when any ended."""
     for step in _STEPS:
         for lasting, since, last, near in (

@@ -128,9 +128,8 @@ def _related(every: Sequence[Claim], billable: Sequence[int], forest: Forest) ->
     """Pairs whose chains connect exactly what the relations connect."""
     yield from united_by_key(every, billable)
     yield from ((i, forest.above[i]) for i in billable if forest.above[i] >= 0)
-    yield from _meeting(every, billable, weak_id_in_trace, start, end)
-    yield from _meeting(every, billable, model_in_trace, start, soon)
-    yield from _meeting(every, billable, model_in_trace, end, _a_second_later)
+    yield from _meeting(every, billable, weak_id_in_trace, (start, end))
+    yield from _meeting(every, billable, model_in_trace, (start, soon), (end, _a_second_later))
     yield from alone.related(every, forest.alone)
 
 
@@ -138,8 +137,7 @@ def _meeting(
     every: Sequence[Claim],
     billable: Iterable[int],
     place: Callable[[Claim], Hashable],
-    since: Time,
-    until: Time,
+    *times: tuple[Time, Time],
 ) -> _Pairs:
     """Pairs that connect claims of the same place and of different scopes that meet in time."""
     places: dict[Hashable, list[int]] = {}
@@ -148,8 +146,9 @@ def _meeting(
         if at is not None:
             places.setdefault(at, []).append(i)
     for there in places.values():
-        if len({every[i].scope for i in there}) > 1:
-            yield from meeting_across_scopes(every, there, since, until)
+        if len(there) > 1 and len({every[i].scope for i in there}) > 1:
+            for since, until in times:
+                yield from meeting_across_scopes(every, there, since, until)
 
 
 def _a_second_later(claim: Claim) -> int:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
 from microdollar_exporter.witness.calls import Calls
-from microdollar_exporter.witness.claim import Claim
 from microdollar_exporter.witness.times import is_moment
 
 __all__ = ["Alike", "View", "pair_under_way"]
@@ -14,7 +13,7 @@ __all__ = ["Alike", "View", "pair_under_way"]
 _MAX_LANES: Final = 32
 """Nobody runs so many instrumentations at once. Where it seems so, nothing is paired."""
 
-Alike = Callable[[Claim, Claim], bool]
+Alike = Callable[[int, int], bool]
 """Whether two claims can be about the same call."""
 
 _Lane = tuple[frozenset[str], bool]
@@ -26,8 +25,8 @@ class View(NamedTuple):
     since: int
     until: int
     call: int
-    first: Claim
-    last: Claim
+    first: int
+    last: int
 
 
 def pair_under_way(calls: Calls, views: Iterable[View], alike: Alike) -> None:
@@ -59,7 +58,8 @@ class _UnderWay:
 
     def lane(self, view: View) -> _Lane:
         """The lane of a call: that of its scopes, and another for spans without length."""
-        return self._calls.scopes(self._calls.of(view.call)), is_moment(view.last)
+        scopes = self._calls.scopes(self._calls.of(view.call))
+        return scopes, is_moment(self._calls.claims[view.last])
 
     def begin(self, view: View) -> None:
         """Let a call begin. Calls begin in the order of their `since`."""
@@ -101,6 +101,6 @@ class _UnderWay:
         of = self._calls.of
         return self._calls.may_be_one(of(one.call), of(other.call)) and any(
             self._alike(claim, another)
-            for claim in {one.first, one.last}
-            for another in {other.first, other.last}
+            for claim in (one.first, one.last)
+            for another in (other.first, other.last)
         )

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read evidence back from a file, many spans at a time."""
+
+from dataclasses import fields
+
+import duckdb
+
+from microdollar_exporter.evidence import Evidence, Profile
+
+__all__ = ["EvidenceReader"]
+
+_OWN = """
+    profile_id, trace_id, span_id, parent_span_id, epoch_us(started_at), epoch_us(ended_at),
+    response_id, boot_id, call_sequence, details, usage"""
+
+
+class EvidenceReader:
+    """Reads tables of the form of `span`; the profiles are read once."""
+
+    def __init__(self, con: duckdb.DuckDBPyConnection) -> None:
+        self._con = con
+        names = [field.name for field in fields(Profile)]
+        self._profiles: dict[int, Profile] = {}
+        for number, *values in con.execute(
+            f"SELECT profile_id, {', '.join(names)} FROM profile"  # noqa: S608 - our words
+        ).fetchall():
+            said = dict(zip(names, values, strict=True))
+            said["detail_names"] = tuple(said["detail_names"])
+            said["usage_names"] = tuple(said["usage_names"])
+            self._profiles[number] = Profile(**said)
+
+    def read(self, table: str, condition: str = "true") -> list[Evidence]:
+        """The spans of a table that meet a condition, by their start; none without a profile."""
+        profiles = self._profiles
+        found = self._con.sql(
+            f"SELECT {_OWN} FROM {table} WHERE {condition} ORDER BY started_at"  # noqa: S608 - our words
+        ).to_arrow_table()
+        columns = [column.to_pylist() for column in found.columns]
+        return [
+            Evidence._make(
+                [
+                    profile := profiles[number],
+                    *own,
+                    dict(zip(profile.detail_names, details, strict=True)),
+                    dict(zip(profile.usage_names, usage, strict=True)),
+                ]
+            )
+            for number, *own, details, usage in zip(*columns, strict=True)
+            if number in profiles
+        ]
