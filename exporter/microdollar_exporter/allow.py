@@ -33,6 +33,7 @@ __all__ = [
     "MAX_TEXT",
     "NAMES",
     "RESOURCE_ALLOWED",
+    "WHOSE",
     "Field",
     "Keep",
     "Reader",
@@ -234,7 +235,7 @@ _COUNTS: Final[Mapping[str, Field]] = {
     **_each(_USAGE, "cache_creation", "_tokens", "_5m_tokens", "_1h_tokens"),
 }
 
-_WHOSE: Final[Mapping[str, Field]] = {
+WHOSE: Final[Mapping[str, Field]] = {
     **_each(_DETAIL, "", "tenant.id", "customer.id", "tenant_id", "customer_id"),
     **_each(_DETAIL, "app.", "tenant.id", "customer.id", "tenant_id", "customer_id"),
     **_each(_DETAIL, "", ga.ENDUSER_PSEUDO_ID, ga.ENDUSER_ID, ga.USER_ID, ga.USER_HASH),
@@ -265,8 +266,9 @@ _WHOSE: Final[Mapping[str, Field]] = {
         *("end_user_id", "user_id", "team_id", "org_id"),
     ),
 }
+"""What names customers, users, sessions and conversations, by other emitters' attributes."""
 
-ALLOWED: Final[Mapping[str, Field]] = {**_OURS, **_CALL, **_VENDORS, **_COUNTS, **_WHOSE}
+ALLOWED: Final[Mapping[str, Field]] = {**_OURS, **_CALL, **_VENDORS, **_COUNTS, **WHOSE}
 """Every span attribute that may be kept, and how its value is read."""
 
 ALLOWED_PREFIXES: Final[Mapping[str, Field]] = {

@@ -52,9 +52,14 @@ class _Sections(click.Command):
                 formatter.write_dl(records)
 
 
-def _setting(section: str, name: str, **kwargs: Any) -> Callable[[_Command], _Command]:
-    """An option of `serve`, which `MICRODOLLAR_` and its name give as well."""
-    variable = "MICRODOLLAR_" + name.removeprefix("--").upper().replace("-", "_")
+def _setting(
+    section: str, name: str, *, plural: str = "", **kwargs: Any
+) -> Callable[[_Command], _Command]:
+    """An option of `serve`, which `MICRODOLLAR_` and its name give as well.
+
+    One that can be given several times has there the ending of a `plural`, and blanks between.
+    """
+    variable = "MICRODOLLAR_" + (name + plural).removeprefix("--").upper().replace("-", "_")
     return click.option(name, cls=_Option, section=section, envvar=variable, **kwargs)
 
 
@@ -143,6 +148,23 @@ _tokens = click.option(
     help="What each token may send on average.  [default: no limit]",
 )
 @_setting(
+    "Whose calls they are",
+    "--customer-key",
+    plural="s",
+    metavar="ATTRIBUTE",
+    multiple=True,
+    help="Attribute by which other emitters name a customer, with resource. before one of the "
+    "resource; several by repeating it, the most trusted first.  [default: tenant.id, "
+    "customer.id, customer_id, app.tenant.id]",
+)
+@_setting(
+    "Whose calls they are",
+    "--pseudonyms",
+    type=_FILE,
+    metavar="KEYFILE",
+    help="Keep hashes of customers, users and sessions for their names, by the key in this file.",
+)
+@_setting(
     "What it says of itself",
     "--log-format",
     type=click.Choice(["text", "json"]),
@@ -171,6 +193,8 @@ def serve(
     max_waiting_mib: int,
     max_requests: int,
     max_spans_per_second: int | None,
+    customer_key: tuple[str, ...],
+    pseudonyms: Path | None,
     log_format: "LogFormat",
     otlp_metrics: bool,
 ) -> None:
@@ -180,6 +204,10 @@ def serve(
     given in the environment too: --tls-cert as MICRODOLLAR_TLS_CERT.
     """
     from microdollar_exporter.access.tls import Tls  # noqa: PLC0415 - only this command
+    from microdollar_exporter.customer import (  # noqa: PLC0415 - only this command
+        CUSTOMER_KEYS,
+        check_keys,
+    )
     from microdollar_exporter.listen import Address  # noqa: PLC0415 - only this command
     from microdollar_exporter.receive.limits import (  # noqa: PLC0415 - only this command
         MEBIBYTE,
@@ -206,6 +234,8 @@ def serve(
                 spans_per_second=max_spans_per_second,
             ),
             otlp_metrics=otlp_metrics,
+            customer_keys=check_keys(customer_key) or CUSTOMER_KEYS,
+            pseudonyms=pseudonyms,
         )
     )
 

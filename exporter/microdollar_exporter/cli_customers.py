@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands about whose calls they are: `completeness`, `assign` and `users`."""
+"""The commands about whose calls they are, which are missing, and how they are forgotten."""
 
-import getpass
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -9,7 +8,15 @@ from typing import Any
 
 import click
 
-from microdollar_exporter.cli_shared import db_option, form_option, plain_errors, show
+from microdollar_exporter.cli_shared import (
+    by_option,
+    db_option,
+    form_option,
+    plain_errors,
+    reason_option,
+    show,
+    who_decides,
+)
 from microdollar_exporter.errors import UsageError
 from microdollar_exporter.money import usd
 
@@ -19,22 +26,7 @@ _from = click.option(
     "--from", "from_", metavar="TIME", help="First instant: 2026-11-01, or a UTC time."
 )
 _to = click.option("--to", metavar="TIME", help="The instant after the last, in the same forms.")
-_reason = click.option("--reason", help="Why, for whoever reads the books later.")
-_by = click.option("--by", help="Who decides.  [default: the user who runs this]")
 _apply = click.option("--apply", is_flag=True, help="Do it; without this it is only shown.")
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError) as error:
-        raise UsageError("this user has no name: say with --by who decides") from error
-
-
-def _who(by: str | None, reason: str | None) -> dict[str, str]:
-    if not reason:
-        raise UsageError("say why with --reason: the ledger keeps it")
-    return {"by": by or _user(), "reason": reason}
 
 
 @click.command()
@@ -79,8 +71,8 @@ def completeness(
 @_to
 @click.option("--undo", metavar="DECISION", help="Take the calls of this decision back instead.")
 @_apply
-@_reason
-@_by
+@reason_option
+@by_option
 @plain_errors
 def assign(
     *,
@@ -106,7 +98,7 @@ def assign(
     rule: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     if tags:
         rule["tags"] = _tags(tags)
-    arguments: dict[str, Any] = {"apply": apply, **(_who(by, reason) if apply else {})}
+    arguments: dict[str, Any] = {"apply": apply, **(who_decides(by, reason) if apply else {})}
     if undo:
         if customer or rule:
             raise UsageError("--undo takes a whole decision back: leave --customer and filters out")
@@ -189,39 +181,39 @@ _past = click.option(
 @click.argument("user")
 @click.argument("customer")
 @_past
-@_reason
-@_by
+@reason_option
+@by_option
 @plain_errors
 def map_user(
     *, db: Path, user: str, customer: str, past: bool, reason: str | None, by: str | None
 ) -> None:
     """Calls of USER are for CUSTOMER, from now on."""
-    _map(db, {user: customer}, past, _who(by, reason))
+    _map(db, {user: customer}, past, who_decides(by, reason))
 
 
 @users.command("unmap")
 @db_option
 @click.argument("user")
-@_reason
-@_by
+@reason_option
+@by_option
 @plain_errors
 def unmap_user(*, db: Path, user: str, reason: str | None, by: str | None) -> None:
     """Calls of USER are for nobody known, from now on; those of the past stay where they are."""
-    _map(db, {user: None}, False, _who(by, reason))
+    _map(db, {user: None}, False, who_decides(by, reason))
 
 
 @users.command("import")
 @db_option
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
 @_past
-@_reason
-@_by
+@reason_option
+@by_option
 @plain_errors
 def import_users(*, db: Path, file: Path, past: bool, reason: str | None, by: str | None) -> None:
     """Map the users of a CSV FILE with the columns user and customer; others stay as they are."""
     from microdollar_exporter.operate.users import read_users  # noqa: PLC0415 - loads duckdb
 
-    who = _who(by, reason)
+    who = who_decides(by, reason)
     for some in read_users(file):
         _map(db, some, past, who)
 
@@ -238,5 +230,107 @@ def _map(db: Path, users: Mapping[str, str | None], past: bool, who: Mapping[str
         _show_move(found, "given", "; assign --undo {} takes them back")
 
 
-COMMANDS: tuple[click.Command, ...] = (completeness, assign, users)
+@click.command()
+@db_option
+@click.option("--customer", required=True, help="Whom to forget.")
+@_apply
+@reason_option
+@by_option
+@plain_errors
+def erase(*, db: Path, customer: str, apply: bool, reason: str | None, by: str | None) -> None:
+    """Forget a customer, and keep the sums.
+
+    What names the customer or its users goes, from the bytes of the ledger's file too. Sums by the
+    day stay, under the customer "erased", so that no total changes. Nothing brings it back: spans
+    that are sent again are known. The ledger is written anew, which takes some seconds for each
+    million calls; an exporter takes nothing in meanwhile. Without --apply it only says what that
+    concerns.
+    """
+    from microdollar_exporter.operate.door import perform  # noqa: PLC0415 - loads duckdb
+
+    who = who_decides(by, reason) if apply else {}
+    found = perform(db, "erase", {"customer": customer, "apply": apply, **who})
+    what = (
+        f"{found['calls']:,} calls, {found['spans']:,} spans, {found['users']:,} users, "
+        f"{found['decisions']:,} decisions"
+    )
+    _show_done(found, f"{what} erased", f"{what} would be erased")
+    for file in found["archived"]:
+        click.echo(f"{file} was sealed with such days: remove it, or seal it anew", err=True)
+    if found["decision"]:
+        click.echo("Backups from before still name the customer: remove them.", err=True)
+
+
+@click.command()
+@db_option
+@click.option("--evidence", required=True, metavar="AGE", help="Keep spans so long: 90d.")
+@click.option(
+    "--ledger",
+    metavar="AGE",
+    help="Keep entries call by call so long: 400d; then as sums by the day.  [default: for ever]",
+)
+@_apply
+@reason_option
+@by_option
+@plain_errors
+def retain(
+    *, db: Path, evidence: str, ledger: str | None, apply: bool, reason: str | None, by: str | None
+) -> None:
+    """Let go of what is older than it has to be kept, and keep the sums.
+
+    Evidence goes first; entries stay with their price and reason until they are too old as well.
+    Spans of a time whose evidence is gone are refused from then on: they could not be told from
+    those that were there. Without --apply it only says what would go.
+    """
+    from microdollar_exporter.operate.door import perform  # noqa: PLC0415 - loads duckdb
+
+    arguments: dict[str, Any] = {"evidence": _days("--evidence", evidence), "apply": apply}
+    if ledger:
+        arguments["ledger"] = _days("--ledger", ledger)
+    found = perform(db, "retain", arguments | (who_decides(by, reason) if apply else {}))
+    what = f"{found['spans']:,} spans from before {found['evidence_before']}"
+    done = f"{what} removed"
+    would = f"{what} would be removed"
+    if found["ledger_before"]:
+        entries = f"{found['entries']:,} entries from before {found['ledger_before']}"
+        done += f", {entries} made sums by the day"
+        would += f", {entries} would become sums by the day"
+    _show_done(found, done, would)
+
+
+def _days(option: str, age: str) -> int:
+    number = age.removesuffix("d")
+    if number == age or not number.isascii() or not number.isdigit():
+        raise UsageError(f"{option} is {age!r}: write days like 90d")
+    return int(number)
+
+
+def _show_done(found: Mapping[str, Any], done: str, would: str) -> None:
+    if found["decision"]:
+        show(f"{done}, by decision {found['decision']}.\n", "table")
+    else:
+        show(f"{would}. Nothing is done yet: add --apply and --reason.\n", "table")
+
+
+@click.command()
+@click.argument("name")
+@click.option(
+    "--key",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="MICRODOLLAR_PSEUDONYMS",
+    show_envvar=True,
+    help="The file with the key that `serve --pseudonyms` has.",
+)
+@plain_errors
+def pseudonym(*, name: str, key: Path) -> None:
+    """Print what stands for a customer, a user or a session in a ledger of pseudonyms."""
+    from microdollar_exporter.operate.pseudonyms import (  # noqa: PLC0415 - loads duckdb
+        Pseudonyms,
+    )
+
+    show(Pseudonyms.read(key).of(name) + "\n", "table")
+
+
+COMMANDS: tuple[click.Command, ...] = (completeness, assign, users, erase, retain, pseudonym)
 """What this room adds to `microdollar`."""

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from microdollar_exporter.cli_shared import db_option, plain_errors, show
+from microdollar_exporter.cli_shared import (
+    by_option,
+    db_option,
+    plain_errors,
+    reason_option,
+    show,
+    who_decides,
+)
 
 if TYPE_CHECKING:
     from microdollar_exporter.operate.backup import Manifest
@@ -83,8 +90,14 @@ def _show_manifest(file: Path, manifest: "Manifest", form: str) -> None:
     type=click.Path(path_type=Path, file_okay=False),
     help="The folder for a copy of the ledger, while it is checked.  [default: that of --db]",
 )
+@click.option(
+    "--archive",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where the archive lies now.  [default: where it was written]",
+)
 @plain_errors
-def verify(*, db: Path, form: str, limit: int, scratch: Path | None) -> None:
+def verify(*, db: Path, form: str, limit: int, scratch: Path | None, folder: Path | None) -> None:
     """Work the whole ledger out anew from its evidence, and compare.
 
     What every call has to say follows from its spans, the price books and the operator's decisions.
@@ -97,6 +110,7 @@ def verify(*, db: Path, form: str, limit: int, scratch: Path | None) -> None:
         verdict = verify(
             db,
             scratch=scratch,
+            archive=folder,
             limit=limit,
             progress=lambda done: bar.update(round(done * 1000) - bar.pos),
         )
@@ -124,5 +138,100 @@ def _show_verdict(verdict: "Verdict", form: str) -> None:
     show("\n".join(lines) + "\n", form)
 
 
-COMMANDS: tuple[click.Command, ...] = (backup, restore, verify)
+@click.command()
+@db_option
+@_form_option
+@click.option(
+    "--before",
+    metavar="DAY",
+    required=True,
+    help="Seal the days before this one: 2026-11-01, or 90d for those of 90 days ago and earlier.",
+)
+@click.option(
+    "--to",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The folder for the files.  [default: that of --db with .archive added]",
+)
+@click.option("--delete", is_flag=True, help="Then remove what is sealed from the ledger's file.")
+@reason_option
+@by_option
+@plain_errors
+def archive(
+    *,
+    db: Path,
+    form: str,
+    before: str,
+    to: Path | None,
+    delete: bool,
+    reason: str | None,
+    by: str | None,
+) -> None:
+    """Write the evidence of closed days to Parquet files, which any tool can read.
+
+    A folder for each day has files sorted by customer and time, and a manifest with their rows,
+    sums and hashes. Running it again writes what has come since, to further files.
+
+    With --delete the evidence is then in the files alone. The ledger's entries stay. Spans that are
+    sent again are known; a span that comes late and may be about one of these calls is kept, and
+    booked once `unarchive` has brought the evidence back.
+    """
+    from microdollar_exporter.operate import archive as sealing  # noqa: PLC0415 - loads duckdb
+    from microdollar_exporter.operate.arguments import Who  # noqa: PLC0415 - loads duckdb
+
+    until = sealing.day_before(before)
+    decided = who_decides(by, reason) if delete else None
+    parts = sealing.archive(db, until, to)
+    who = Who(decided["by"], decided["reason"]) if decided else None
+    removals = sealing.remove_sealed(db, until, to, who) if who else sealing.Removals({}, 0)
+    if form == "json":
+        sealed = [{"day": str(p.day), "path": str(p.path), **asdict(p.holds)} for p in parts]
+        removed = {str(day): spans for day, spans in removals.by_day.items()}
+        said = {"sealed": sealed, "removed": removed, "kept": removals.kept}
+        show(json.dumps(said) + "\n", form)
+        return
+    lines = [f"{p.path}: {p.holds.rows:,} spans, {p.holds.bytes:,} bytes" for p in parts]
+    lines += [
+        f"{day}: {spans:,} spans removed from the ledger's file"
+        for day, spans in sorted(removals.by_day.items())
+    ]
+    if removals.kept:
+        lines.append(f"{removals.kept:,} sealed spans kept, to which spans that stay are related")
+    show("\n".join(lines or ["nothing new to seal"]) + "\n", form)
+
+
+@click.command()
+@db_option
+@_form_option
+@click.option(
+    "--from",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where the archive lies now.  [default: where it was written]",
+)
+@reason_option
+@by_option
+@click.argument("day")
+@plain_errors
+def unarchive(
+    *, db: Path, form: str, folder: Path | None, reason: str | None, by: str | None, day: str
+) -> None:
+    """Bring the evidence of DAY back from the archive to the ledger's file.
+
+    Spans that came late and could not be decided on without it are booked then: at once by an
+    exporter that runs, else when one starts.
+    """
+    from microdollar_exporter.operate.door import perform  # noqa: PLC0415 - loads duckdb
+
+    done = perform(
+        db,
+        "archive-return",
+        {"day": day, "folder": folder and str(folder.resolve()), **who_decides(by, reason)},
+    )
+    if form == "json":
+        show(json.dumps(done) + "\n", form)
+    else:
+        show(f"{done['returned']:,} spans of {day} are back\n", form)
+
+
+COMMANDS: tuple[click.Command, ...] = (archive, backup, restore, unarchive, verify)
 """What this room adds to `microdollar`."""

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the commands of `microdollar` have in common: options, errors, and how they print."""
 
+import getpass
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -9,9 +10,17 @@ from typing import Any
 
 import click
 
-from microdollar_exporter.errors import MicrodollarError
+from microdollar_exporter.errors import MicrodollarError, UsageError
 
-__all__ = ["db_option", "form_option", "plain_errors", "show"]
+__all__ = [
+    "by_option",
+    "db_option",
+    "form_option",
+    "plain_errors",
+    "reason_option",
+    "show",
+    "who_decides",
+]
 
 db_option = click.option(
     "--db",
@@ -29,6 +38,8 @@ form_option = click.option(
     default="table",
     show_default=True,
 )
+reason_option = click.option("--reason", help="Why, for whoever reads the books later.")
+by_option = click.option("--by", help="Who decides.  [default: the user who runs this]")
 
 
 def plain_errors(command: Callable[..., None]) -> Callable[..., None]:
@@ -42,6 +53,20 @@ def plain_errors(command: Callable[..., None]) -> Callable[..., None]:
             raise click.ClickException(str(error)) from error
 
     return run
+
+
+def who_decides(by: str | None, reason: str | None) -> dict[str, str]:
+    """Who does an act, and why.
+
+    Raises:
+        UsageError: it is not said.
+    """
+    if not reason:
+        raise UsageError("say why with --reason: the ledger keeps it")
+    try:
+        return {"by": by or getpass.getuser(), "reason": reason}
+    except (KeyError, OSError) as error:
+        raise UsageError("this user has no name: say with --by who decides") from error
 
 
 def show(text: str, form: str) -> None:

@@ -148,9 +148,7 @@ class Customers:
         user_id = _user(witness)
         for other in others:
             user_id = user_id or _user(other)
-            said += [
-                word._replace(key=f"{word.key} of another span") for word in self._said(other)
-            ]
+            said += [word._replace(key=f"{word.key} of another span") for word in self._said(other)]
         if not said:
             return Named(None, user_id)
         best = min(said, key=lambda word: word.trust)
@@ -165,9 +163,10 @@ class Customers:
         return Named(best.customer_id, user_id, note)
 
     @property
-    def resource_keys(self) -> frozenset[str]:
-        """The attributes of a resource that name a customer now, or did at some time."""
-        return frozenset(key for _, keys in self._keys for key in keys.of_resource)
+    def keys(self) -> frozenset[str]:
+        """The attributes of others that name a customer now, or did at some time."""
+        every = ((*keys.of_resource, *(key for _, key in keys.of_span)) for _, keys in self._keys)
+        return frozenset(chain.from_iterable(every)) - {_OURS_OF_RESOURCE}
 
     def knows_user(self, evidence: Evidence) -> bool:
         """Whether the operator's table may have a say in whom the evidence is for."""
@@ -179,18 +178,17 @@ class Customers:
         if own and own != UNASSIGNED:
             yield _Said(_OWN, md.CUSTOMER_ID, own)
         keys = self._keys_at(evidence.started_at)
-        if details:
-            for trust, key in keys.of_span:
-                if named := details.get(key):
-                    yield _Said(trust, key, named)
+        for trust, key in keys.of_span:
+            if named := details.get(key) or attributes.get(key):
+                yield _Said(trust, key, named)
         if self._users and (user_id := _user(evidence)):
             mapped = self._users.customer_of(user_id, evidence.started_at)
             if mapped:
                 yield _Said(_TABLE, "the table of users", mapped)
         for key in keys.of_resource:
-            named = attributes.get(key)
-            if named and named != UNASSIGNED:
-                yield _Said(_PROCESS, key, named)
+            of_process = attributes.get(key)
+            if of_process and of_process != UNASSIGNED:
+                yield _Said(_PROCESS, key, of_process)
 
     def _keys_at(self, moment: int) -> "_Keys":
         return next(keys for since, keys in reversed(self._keys) if since <= moment)

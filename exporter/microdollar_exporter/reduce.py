@@ -51,8 +51,9 @@ _MAX_RECENT: Final = 100_000
 _MAX_REMEMBERED_BYTES: Final = 192
 _MAX_VARIANTS: Final = 1000
 
-# The tags of a key, a value, an int_value, a string_value and a double_value in protobuf's encoding.
-_KEY_TAG, _VALUE_TAG, _INT_TAG, _STRING_TAG, _DOUBLE_TAG = 0x0A, 0x12, 0x18, 0x0A, 0x21
+# The tags, in protobuf's encoding, of a key, a value, and values that are int, string or double.
+_KEY_TAG, _VALUE_TAG = 0x0A, 0x12
+_INT_TAG, _STRING_TAG, _DOUBLE_TAG = 0x18, 0x0A, 0x21
 
 _UNMET: Final = object()
 _LAST: Final = 10**9
@@ -124,12 +125,11 @@ class _Kind:
     excess: Mapping[str, str] = field(default_factory=dict)
     variants: dict[tuple[tuple[str, ...], tuple[str, ...]], Profile] = field(default_factory=dict)
 
-    def variant(self, details: Mapping[str, str], usage: Mapping[str, int]) -> Profile:
+    def variant(self, details: Mapping[str, str], usage: Mapping[str, int]) -> Profile | None:
         """The profile of spans with exactly these details and counts."""
-        assert self.profile is not None
         names = tuple(details), tuple(usage)
         found = self.variants.get(names)
-        if found is None:
+        if found is None and self.profile is not None:
             if len(self.variants) >= _MAX_VARIANTS:
                 self.variants.clear()
             found = replace(self.profile, detail_names=names[0], usage_names=names[1])
@@ -142,7 +142,13 @@ class _Context:
 
     __slots__ = ("attributes", "environment", "kinds", "scope", "scope_version", "service")
 
-    def __init__(self, resource: Sequence[bytes], scope: bytes, version: bytes) -> None:
+    def __init__(
+        self,
+        resource: Sequence[bytes],
+        scope: bytes,
+        version: bytes,
+        allowed_of_resource: Mapping[str, Field],
+    ) -> None:
         found = dict(read for raw in resource if (read := _key_value(raw)))
 
         def first(*keys: str) -> str | None:
@@ -153,7 +159,7 @@ class _Context:
         self.scope = plain(scope.decode("utf-8", "replace"))
         self.scope_version = plain(version.decode("utf-8", "replace"))
         self.attributes: dict[str, str] = {}
-        for name, allowed in RESOURCE_ALLOWED.items():
+        for name, allowed in allowed_of_resource.items():
             value = allowed.read(found[name]) if name in found else None
             if isinstance(value, str):
                 self.attributes[RESOURCE + name] = value
@@ -169,11 +175,16 @@ class _Context:
 class Reducer:
     """Reduces requests and remembers what it has read. For one thread at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, customer_keys: Sequence[str] = ()) -> None:
+        """`customer_keys` are the operator's attributes that name customers; they are kept too."""
+        also = Field(_DETAIL, text)
+        of_span = {key: also for key in customer_keys if not key.startswith(RESOURCE)}
+        of_resource = [key.removeprefix(RESOURCE) for key in customer_keys if key not in of_span]
         self._fixed: dict[bytes, _Slot | None] = {
             name.encode(): _Slot(name, allowed, order)
-            for order, (name, allowed) in enumerate(ALLOWED.items())
+            for order, (name, allowed) in enumerate((of_span | dict(ALLOWED)).items())
         }
+        self._of_resource = dict.fromkeys(of_resource, also) | dict(RESOURCE_ALLOWED)
         self._forget()
 
     def _forget(self) -> None:
@@ -214,13 +225,15 @@ class Reducer:
         key = (scope.name, scope.version, *resource)
         context = self._contexts.get(key)
         if context is None:
-            context = _Context(resource, scope.name, scope.version)
+            context = _Context(resource, scope.name, scope.version, self._of_resource)
             # Processes differ in what is not kept: their spans still share profiles.
             context = self._alike.setdefault(context.content, context)
             self._contexts[key] = context
         return context
 
-    def _reduce(self, span: Any, context: _Context, reduced: Reduced) -> None:
+    def _reduce(  # noqa: PLR0915 - the hot path is one piece
+        self, span: Any, context: _Context, reduced: Reduced
+    ) -> None:
         shared, recent = self._shared, self._recent
         name = self._names.get(span.name, _UNMET)
         if name is _UNMET:
@@ -276,7 +289,7 @@ class Reducer:
         if faults or kind.dropped:
             _drop(kind, faults, details, usage, reduced.values_dropped)
         if len(details) != len(profile.detail_names) or len(usage) != len(profile.usage_names):
-            profile = kind.variant(details, usage)
+            profile = kind.variant(details, usage) or profile
         reduced.evidence.append(
             Evidence(
                 profile,
@@ -363,7 +376,8 @@ def _kind_of(context: _Context, key: Sequence[object]) -> _Kind:
     names: list[str] = []
     for item in found:
         slot = item.slot if isinstance(item, _Attribute) else item
-        assert isinstance(slot, _Slot)
+        if not isinstance(slot, _Slot):
+            continue
         names.append(slot.name)
         if slot.label is not slot.name:
             named[slot.label] += 1

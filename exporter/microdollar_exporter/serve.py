@@ -7,7 +7,9 @@ import logging
 import os
 import signal
 import socket
+import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,12 +20,16 @@ from microdollar_exporter.access.tokens import TokenFile
 from microdollar_exporter.ask.connect import Card, Role
 from microdollar_exporter.ask.http import Queries, ask_routes
 from microdollar_exporter.book import Bookkeeper
+from microdollar_exporter.customer import CUSTOMER_KEYS
 from microdollar_exporter.errors import StoreLocked, StoreUnavailable, UsageError
 from microdollar_exporter.listen import LOOPBACK, Address, HttpDoor, bind
 from microdollar_exporter.operate.door import act_routes
+from microdollar_exporter.operate.pseudonyms import PseudonymReducer, Pseudonyms
+from microdollar_exporter.operate.told import record_told
 from microdollar_exporter.price import Engine
 from microdollar_exporter.price.importer import import_genai_prices
-from microdollar_exporter.receive import Bounds, Gate, GrpcDoor, Ingest, otlp_routes
+from microdollar_exporter.receive import Bounds, Gate, GrpcDoor, Ingest, Reduces, otlp_routes
+from microdollar_exporter.reduce import Reducer
 from microdollar_exporter.store import Store, Writer
 from microdollar_exporter.store.writer import WAITING_SPANS
 from microdollar_exporter.telemetry.metrics import Metrics, Sources
@@ -34,6 +40,7 @@ __all__ = ["Settings", "serve"]
 
 log = logging.getLogger(__name__)
 
+_SWITCH_SECONDS = 0.0005
 _GRACE_SECONDS = 5.0
 """How long what has begun may take to end; less than the 10 s after which supervisors kill."""
 _PATIENCE_SECONDS = 10.0
@@ -46,7 +53,9 @@ class Settings:
     """What `microdollar serve` is told.
 
     `tokens` None is the token file beside the ledger; `insecure` lets anyone who reaches a door
-    send spans; `otlp_metrics` sends the exporter's own metrics on.
+    send spans; `otlp_metrics` sends the exporter's own metrics on. `customer_keys` are the
+    attributes of other emitters that name a customer; `pseudonyms` is the file of the key by which
+    pseudonyms are kept for names, None to keep names.
     """
 
     db: Path
@@ -57,6 +66,8 @@ class Settings:
     tls: Tls | None = None
     bounds: Bounds = field(default_factory=Bounds)
     otlp_metrics: bool = False
+    customer_keys: tuple[str, ...] = CUSTOMER_KEYS
+    pseudonyms: Path | None = None
 
 
 def serve(settings: Settings) -> None:
@@ -66,6 +77,9 @@ def serve(settings: Settings) -> None:
         UsageError: an address cannot be listened on, or should not be.
         StoreError: the file cannot be used, or DuckDB has given up on it.
     """
+    # The writer comes and goes between Python and DuckDB: with the default of 5 ms each return
+    # would wait for a request that is being read.
+    sys.setswitchinterval(_SWITCH_SECONDS)
     asyncio.run(_serve(settings))
 
 
@@ -77,6 +91,7 @@ async def _serve(settings: Settings) -> None:
     db = settings.db.resolve()
     tokens = TokenFile(settings.tokens) if settings.tokens else TokenFile.beside(db)
     _check_exposure(settings, tokens)
+    pseudonyms = Pseudonyms.read(settings.pseudonyms) if settings.pseudonyms else None
     # The addresses first: where they cannot be had, no new file is left behind.
     bind("--grpc", settings.grpc).close()
     with contextlib.ExitStack() as stack:
@@ -89,6 +104,7 @@ async def _serve(settings: Settings) -> None:
         stack.callback(store.close)
         prices = await asyncio.to_thread(import_genai_prices)
         store.record_book(prices)
+        record_told(store, settings.customer_keys, pseudonyms and pseudonyms.check)
         engine = Engine(prices)
         writer = Writer(
             store,
@@ -97,7 +113,13 @@ async def _serve(settings: Settings) -> None:
         )
         stack.callback(_close, writer, db)
         doors = _Doors(
-            settings, stop=stop, store=store, writer=writer, tokens=tokens, metrics=metrics
+            settings,
+            stop=stop,
+            store=store,
+            writer=writer,
+            tokens=tokens,
+            metrics=metrics,
+            new_reducer=_new_reducer(settings, pseudonyms),
         )
         await doors.serve(listener)
         if store.broken:
@@ -105,6 +127,12 @@ async def _serve(settings: Settings) -> None:
                 f"DuckDB has given up on {db}: see the log, and start the exporter again; what was "
                 "acknowledged is on disk"
             )
+
+
+def _new_reducer(settings: Settings, pseudonyms: Pseudonyms | None) -> Callable[[], Reduces]:
+    if pseudonyms is None:
+        return lambda: Reducer(settings.customer_keys)
+    return lambda: PseudonymReducer(pseudonyms, settings.customer_keys)
 
 
 def _exposed(settings: Settings) -> str:
@@ -176,6 +204,7 @@ class _Doors:
         writer: Writer,
         tokens: TokenFile,
         metrics: Metrics,
+        new_reducer: Callable[[], Reduces],
     ) -> None:
         self._settings = settings
         self._stop = stop
@@ -184,7 +213,7 @@ class _Doors:
         self._tokens = tokens
         self._guard = guard = Guard(tokens, insecure=settings.insecure)
         self._gate = Gate(settings.bounds)
-        self._ingest = Ingest(writer, guard, self._gate, metrics.observe)
+        self._ingest = Ingest(writer, guard, self._gate, metrics.observe, new_reducer)
         self._queries = Queries(store.cursor)
         metrics.watch(Sources(self._ingest, self._gate, writer, self._queries.__len__))
         self._inner = [

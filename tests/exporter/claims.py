@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from microdollar_exporter.evidence import Role
 from microdollar_exporter.witness import Claim, Key
 
-__all__ = ["MINUTE", "SECOND", "agent", "any_claims", "call", "other", "strong", "weak"]
+__all__ = ["MINUTE", "SECOND", "agent", "any_claims", "call", "failed", "other", "strong", "weak"]
 
 SECOND: Final = 1_000_000
 MINUTE: Final = 60 * SECOND

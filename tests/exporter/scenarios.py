@@ -817,7 +817,10 @@ SCENARIOS: Final[Sequence[Scenario]] = (
     ),
     Scenario(
         "Claude Code tells the request's id, the SDK both",
-        [claude_code("one", trace="1"), anthropic_sdk("other", Id("a", "msg_"), trace="2")],
+        [
+            claude_code("one", trace="1"),
+            anthropic_sdk("other", Id("a", "msg_"), trace="2", service="proxy"),
+        ],
         [Booked("other")],
     ),
     # No usage.

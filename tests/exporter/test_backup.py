@@ -256,9 +256,7 @@ def test_a_killed_backup_leaves_nothing_under_its_name_and_the_next_one_works(
     assert names == {"meter.duckdb", "copy.duckdb", "copy.duckdb.manifest.json"}
 
 
-def test_a_backup_needs_room(
-    ledger: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_backup_needs_room(ledger: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk that it would fill may be the ledger's own."""
     total, used, _ = shutil.disk_usage(tmp_path)
     full = type(shutil.disk_usage(tmp_path))(total, used, 10)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from microdollar_exporter.allow import ALLOWED, ALLOWED_PREFIXES
-from microdollar_exporter.price import Price
 from microdollar_exporter.errors import MalformedRequest
+from microdollar_exporter.price import Price
 from microdollar_exporter.reduce import Reducer, reduce
 from microdollar_exporter.wire import ExportRequest
 from microdollar_semconv import attributes as md

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from microdollar_exporter.evidence import Identity
@@ -16,6 +16,8 @@ from microdollar_exporter.witness.relations import keys, ordered, same_span
 from microdollar_exporter.witness.times import DAY
 from tests.exporter.claims import agent, any_claims, call, failed, other, strong, weak
 from tests.exporter.worlds import World, worlds
+
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def billed(*claims: Claim) -> list[str]:
@@ -357,6 +359,11 @@ class TestPairing:
         ]
         assert billed(*spans) == ["1", "3", "4"]
 
+    @pytest.mark.parametrize(("scopes", "count"), [(32, 1), (33, 33)])
+    def test_more_scopes_than_anyone_runs_are_not_paired(self, scopes: int, count: int) -> None:
+        """Somebody plays with us, or names scopes in a way of their own."""
+        assert len(billed(*(call(f"{n}", f"scope {n}") for n in range(scopes)))) == count
+
     @pytest.mark.parametrize(("output", "count"), [(16, 1), (15, 2)])
     def test_a_short_answer_says_little_where_inputs_differ(self, output: int, count: int) -> None:
         one = call("one", "oi", output=output, input=10)
@@ -395,6 +402,7 @@ class TestPairing:
         assert billed(spans[0], spans[1]._replace(output=300), spans[2]) == ["oi", "gateway"]
 
 
+@UNHURRIED
 @given(worlds())
 def test_in_any_world_each_call_is_billed_once(world: World) -> None:
     """However it is instrumented, nested or beside each other, parallel or not."""
@@ -407,6 +415,7 @@ def test_in_any_world_each_call_is_billed_once(world: World) -> None:
         assert sum(claim.failed for claim in found) == refusals
 
 
+@UNHURRIED
 @given(any_claims())
 def test_every_component_with_a_call_has_one_that_is_billed(claims: list[Claim]) -> None:
     """No call vanishes."""
@@ -416,6 +425,7 @@ def test_every_component_with_a_call_has_one_that_is_billed(claims: list[Claim])
             assert any(verdicts[claim.identity].billed for claim in part)
 
 
+@UNHURRIED
 @given(any_claims())
 def test_nothing_is_billed_twice(claims: list[Claim]) -> None:
     """No billed span is inside another, or shares its id or its response."""
@@ -431,6 +441,7 @@ def test_nothing_is_billed_twice(claims: list[Claim]) -> None:
             assert not any(key.strong for key in keys(one) & keys(two))
 
 
+@UNHURRIED
 @given(any_claims())
 def test_what_is_not_billed_says_why_and_what_is_says_for_whom(claims: list[Claim]) -> None:
     """No span stands for one that is billed, and no two stand for the same."""
@@ -444,6 +455,7 @@ def test_what_is_not_billed_says_why_and_what_is_says_for_whom(claims: list[Clai
     assert set(stood_for.values()) <= {1}
 
 
+@UNHURRIED
 @given(any_claims(), st.randoms())
 def test_the_order_does_not_matter(claims: list[Claim], random: object) -> None:
     """Nor how often a span is given."""
@@ -452,6 +464,7 @@ def test_the_order_does_not_matter(claims: list[Claim], random: object) -> None:
     assert choose(shuffled) == choose(claims)
 
 
+@UNHURRIED
 @given(any_claims())
 def test_a_component_decides_alone(claims: list[Claim]) -> None:
     """Whatever else is decided with it."""

@@ -4,12 +4,13 @@
 from base64 import b64encode
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from microdollar_exporter.witness import Key, request_key, response_key
 from tests.exporter.emitted import emitted
 
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 OPENAI = "resp_68a1f0c2d3e4819ab5c6d7e8f9012345"
 
 
@@ -126,6 +127,7 @@ def test_the_form_of_an_id_is_the_words_before_it() -> None:
     assert Key("f47ac10b58cc4372a5670e02b2c3d479", strong=True).form == ""
 
 
+@UNHURRIED
 @given(st.text(min_size=1, max_size=200))
 def test_any_id_can_be_read(response_id: str) -> None:
     """Whatever a sender writes."""

@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from microdollar_exporter.evidence import Identity
@@ -20,6 +20,8 @@ from microdollar_exporter.witness.relations import (
 )
 from microdollar_exporter.witness.times import DAY
 from tests.exporter.claims import agent, any_claims, call, failed, other, strong, weak
+
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 MICROSECOND = 0.000001
 LONG = DAY // 1_000_000
@@ -249,6 +251,7 @@ class TestAlone:
         assert len(components(calls)) == 1
 
 
+@UNHURRIED
 @given(any_claims())
 def test_components_are_what_the_relations_connect(claims: list[Claim]) -> None:
     """No more and no less, though the relations are never compared pair by pair."""
@@ -259,6 +262,7 @@ def test_components_are_what_the_relations_connect(claims: list[Claim]) -> None:
     assert found == sorted(map(sorted, connected(every)))
 
 
+@UNHURRIED
 @given(any_claims(), st.randoms())
 def test_components_do_not_depend_on_the_order(claims: list[Claim], random: object) -> None:
     """Nor on how often a claim is given."""
@@ -267,6 +271,7 @@ def test_components_do_not_depend_on_the_order(claims: list[Claim], random: obje
     assert components(shuffled) == components(claims)
 
 
+@UNHURRIED
 @given(any_claims())
 def test_a_component_is_one_component(claims: list[Claim]) -> None:
     """What connects it comes with it."""

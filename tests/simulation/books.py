@@ -10,7 +10,7 @@ import duckdb
 from microdollar_exporter.usage import BUCKETS, PARTS
 from tests.simulation.episodes import Bill, Episode
 
-__all__ = ["Moments", "check_books", "check_bills", "stored_names"]
+__all__ = ["Moments", "check_bills", "check_books", "stored_names"]
 
 _SUMMED: Final = ("calls", *BUCKETS, *PARTS, "cost")
 _OTHERS: Final = tuple(

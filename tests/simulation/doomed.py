@@ -27,7 +27,7 @@ from tests.simulation.books import check_bills, check_books, stored_names
 from tests.simulation.episodes import Episode
 from tests.simulation.reports import request_of
 
-__all__ = ["KILLED", "CountingSender", "Doomed", "Zygote", "accepted", "copied", "kept"]
+__all__ = ["KILLED", "CountingSender", "Doomed", "Zygote", "accepted", "copied", "export", "kept"]
 
 KILLED: Final = -signal.SIGKILL
 _EXPORT: Final = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
@@ -57,8 +57,20 @@ class Zygote:
         assert self._process.stdout is not None
         self._process.stdout.close()
 
-    def exporter(self, db: Path, point: str = "", turn: int = 1, wait: int = 0) -> "Doomed":
-        """An exporter that ends when it is at a point for the `turn`-th time; see `zygote`."""
+    def exporter(
+        self,
+        db: Path,
+        point: str = "",
+        turn: int = 1,
+        wait: int = 0,
+        *,
+        delay: float = 0.0,
+        options: Sequence[str] = (),
+    ) -> "Doomed":
+        """An exporter that ends when it is at a point for the `turn`-th time; see `zygote`.
+
+        `delay` is how many seconds its disk takes for a commit, `options` are those of `serve`.
+        """
         [port] = free_ports(1)
         wanted = {
             "db": str(db),
@@ -66,6 +78,8 @@ class Zygote:
             "point": point,
             "turn": turn,
             "wait": wait,
+            "delay": delay,
+            "options": list(options),
             "log": str(self._log),
         }
         assert self._process.stdin is not None
@@ -167,11 +181,11 @@ class CountingSender:
     def send(self, port: int, at_once: int = 3) -> None:
         """Send everything that is not acknowledged, so many requests at once, until one fails."""
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-            export = _export(channel)
+            send = export(channel)
             bodies = list(self._waiting)
             for first in range(0, len(bodies), at_once):
                 some = bodies[first : first + at_once]
-                answers = [export.future(body, timeout=_PATIENCE) for body in some]
+                answers = [send.future(body, timeout=_PATIENCE) for body in some]
                 accepted = [_accepted(answer) for answer in answers]
                 for body, done in zip(some, accepted, strict=True):
                     if done:
@@ -183,13 +197,11 @@ class CountingSender:
 def accepted(port: int, request: ExportTraceServiceRequest) -> bool:
     """Send one request; whether it was acknowledged."""
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        return _accepted(_export(channel).future(request.SerializeToString(), timeout=_PATIENCE))
+        return _accepted(export(channel).future(request.SerializeToString(), timeout=_PATIENCE))
 
 
-def _export(channel: grpc.Channel) -> grpc.UnaryUnaryMultiCallable:
-    return channel.unary_unary(
-        _EXPORT, response_deserializer=ExportTraceServiceResponse.FromString
-    )
+def export(channel: grpc.Channel) -> grpc.UnaryUnaryMultiCallable:
+    return channel.unary_unary(_EXPORT, response_deserializer=ExportTraceServiceResponse.FromString)
 
 
 def _accepted(answer: grpc.Future) -> bool:

@@ -62,7 +62,11 @@ class Episode:
     @property
     def worst_first(self) -> list[Report]:
         """The same, so that the books have to change their mind as often as they can."""
-        return [*self.sums, *(report for call in self.calls for report in reversed(call)), *self.around]
+        return [
+            *self.sums,
+            *(report for call in self.calls for report in reversed(call)),
+            *self.around,
+        ]
 
     def truth(self, stored: Collection[str]) -> list[Bill] | None:
         """What the books have to show once the reports of these names have arrived.
@@ -90,9 +94,7 @@ def _bill(views: Sequence[Report], there: Sequence[Report]) -> Bill:
     tokens = witness.tokens
     if tokens is None:
         return Bill(customer, witness.model, response_id, 1, None, None, None, None)
-    picodollars = (
-        tokens.uncached * UNCACHED + tokens.cached * CACHED + tokens.output * OUTPUT
-    )
+    picodollars = tokens.uncached * UNCACHED + tokens.cached * CACHED + tokens.output * OUTPUT
     cost = Decimal(picodollars).scaleb(-6)
     return Bill(customer, witness.model, response_id, 1, *tokens, cost)
 
@@ -222,9 +224,7 @@ def _client_and_gateway(make: _Maker) -> Episode:
         customer=make.customer,
     )
     wrong = tokens._replace(uncached=tokens.uncached + make.random.randint(0, 9))
-    gateway = make.report(
-        by.LITELLM, "gateway", make.trace(), wrong, response_id=answer, late=True
-    )
+    gateway = make.report(by.LITELLM, "gateway", make.trace(), wrong, response_id=answer, late=True)
     return Episode("client and gateway", ((ours, gateway),))
 
 
@@ -285,9 +285,7 @@ def _loop_and_calls(make: _Maker) -> Episode:
     total = answers[0]
     for tokens in answers[1:]:
         total += tokens
-    loop = make.report(
-        by.LOOP, "app", trace, total, lasts=HOUR, customer=make.customer, late=True
-    )
+    loop = make.report(by.LOOP, "app", trace, total, lasts=HOUR, customer=make.customer, late=True)
     calls = [
         (
             make.report(

@@ -240,4 +240,3 @@ def _refused(error: Exception) -> Answer:
     refused = refusal(error)
     assert refused.retry_after is not None, f"the sender would drop its data: {error}"
     return Answer(again=True)
-

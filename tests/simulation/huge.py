@@ -107,12 +107,16 @@ def _main(kind: str, count: int, db: Path) -> None:
     for body in bodies:
         store.append(reducer.reduce(body).evidence, keeper)
         store.checkpoint()
-    said = store.cursor().execute(
-        """SELECT customer_id, count(*), sum(calls)::BIGINT, sum(input_uncached)::BIGINT,
+    said = (
+        store.cursor()
+        .execute(
+            """SELECT customer_id, count(*), sum(calls)::BIGINT, sum(input_uncached)::BIGINT,
             sum(cache_read)::BIGINT, sum(output)::BIGINT, sum(cost)::VARCHAR,
             count(DISTINCT span_id) FILTER (calls > 0)
         FROM ledger GROUP BY ALL ORDER BY ALL"""
-    ).fetchall()
+        )
+        .fetchall()
+    )
     store.close()
     usage = resource.getrusage(resource.RUSAGE_SELF)
     print(json.dumps({"said": said, "kib": usage.ru_maxrss}))

@@ -83,9 +83,7 @@ class Network:
 class Sender:
     """A process that sends batches of reports, several at a time, until each is acknowledged."""
 
-    def __init__(
-        self, events: Events, random: Random, network: Network, take: Take
-    ) -> None:
+    def __init__(self, events: Events, random: Random, network: Network, take: Take) -> None:
         self._events = events
         self._random = random
         self._network = network
@@ -113,7 +111,9 @@ class Sender:
             del self._waiting[: self._batch]
             _Delivery(self, batch)
 
-    def send(self, body: bytes, answered: Callable[[Answer], None], again: Callable[[], None]) -> None:
+    def send(
+        self, body: bytes, answered: Callable[[Answer], None], again: Callable[[], None]
+    ) -> None:
         """Send a request, and do `again` when there is no answer in time."""
         self._network.carry(body, self.take, answered)
         self._events.after(_TIMEOUT + self._random.randint(0, _TIMEOUT), again)

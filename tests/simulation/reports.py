@@ -116,9 +116,7 @@ def request_of(*reports: Report) -> bytes:
 
 def _said(**values: Value | None) -> dict[str, Value]:
     """Attributes that have a value, with `__` for the dots of their names."""
-    return {
-        name.replace("__", "."): value for name, value in values.items() if value is not None
-    }
+    return {name.replace("__", "."): value for name, value in values.items() if value is not None}
 
 
 def _conventional(report: Report) -> dict[str, Value]:

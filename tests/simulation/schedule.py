@@ -5,7 +5,7 @@ All of it follows from a number. Each part has random numbers of its own, so tha
 left out without changing the others: that is how a schedule that fails is made small.
 """
 
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -234,9 +234,7 @@ class _Run:
         self._clock.now = _BEGIN + plan.seed % SLOTS * _SLOT
         self._clock.off = 0
         self._events = Events(self._clock)
-        self._network = Network(
-            self._events, Random(f"{plan.seed}/network"), plan.network_trouble
-        )
+        self._network = Network(self._events, Random(f"{plan.seed}/network"), plan.network_trouble)
         self._collector = Collector(
             self._events, Random(f"{plan.seed}/collector"), self._network, self._take
         )
@@ -292,9 +290,7 @@ class _Run:
         if process not in self._senders:
             random = Random(f"{self._plan.seed}/{process}")
             take = random.choice((self._take, self._collector.take))
-            self._senders[process] = Sender(
-                self._events, random, self._network, take
-            )
+            self._senders[process] = Sender(self._events, random, self._network, take)
         return self._senders[process]
 
     def _take(self, body: bytes, answered) -> None:
@@ -332,15 +328,9 @@ class _Run:
 
     def _look(self) -> None:
         acknowledged = set().union(
-            *(
-                sender.acknowledged
-                for sender in self._senders.values()
-                if sender.take == self._take
-            )
+            *(sender.acknowledged for sender in self._senders.values() if sender.take == self._take)
         )
-        poisonous = {
-            r.name for e in self._plan.episodes for r in e.reports if r.poisonous
-        }
+        poisonous = {r.name for e in self._plan.episodes for r in e.reports if r.poisonous}
         self._world.look(self._plan.episodes, acknowledged - poisonous)
 
     def _happen(self, trouble: Trouble) -> None:

@@ -17,9 +17,9 @@ from multiprocessing import get_context
 
 import pytest
 
-from tests.simulation.episodes import KINDS, make_episode
+from tests.simulation.episodes import KINDS
 from tests.simulation.running import Outcome, blocks, run_block
-from tests.simulation.schedule import Counts, Plan
+from tests.simulation.schedule import Counts
 
 SEED = int(os.environ.get("SIMULATION_SEED", "20261121"))
 SCHEDULES = int(os.environ.get("SIMULATION_SCHEDULES", "2400"))

@@ -65,13 +65,15 @@ def die() -> NoReturn:
 class _Fate:
     """Where this process ends: at the `turn`-th time at a point, `wait` µs into what happens.
 
-    `reverses` says whether the transaction under way takes entries back.
+    `reverses` says whether the transaction under way takes entries back; `delay` is how many
+    seconds a commit waits for its disk.
     """
 
     def __init__(self, point: str, turn: int, wait: int) -> None:
         self.point = point.removesuffix(_OF_REVERSALS)
         self._only_reversals = point.endswith(_OF_REVERSALS)
         self.reverses = False
+        self.delay = 0.0
         self._turn = turn
         self._wait = wait
 
@@ -92,6 +94,8 @@ class _Fate:
                 threading.Thread(target=self._die_soon, daemon=True).start()
                 do()
                 die()
+        if statement == "COMMIT":
+            time.sleep(self.delay)
         done = do()
         for point, begins in _AFTER.items():
             if statement.startswith(begins) and self.reach(point):
@@ -162,11 +166,25 @@ def _prepare(fate: _Fate) -> None:
 def _serve(wanted: dict[str, Any]) -> None:
     """Run `microdollar serve` until the end, or until told to stop."""
     fate = _Fate(wanted["point"], wanted["turn"], wanted["wait"])
+    fate.delay = wanted["delay"]
     if "CHECKPOINT" in fate.point:
         store_module.CHECKPOINT_BYTES = 1
     _prepare(fate)
     where = ["--grpc", f"127.0.0.1:{wanted['grpc']}", "--http", "127.0.0.1:0"]
-    main(["serve", "--db", wanted["db"], *where])
+    main(["serve", "--db", wanted["db"], *where, *wanted["options"]])
+
+
+def _ended(pid: int) -> int:
+    """The exit status of an exporter once it has ended: at the latest with those who want it."""
+    parent = os.getppid()
+    while True:
+        there, status = os.waitpid(pid, os.WNOHANG)
+        if there:
+            return os.waitstatus_to_exitcode(status)
+        if os.getppid() != parent:
+            os.kill(pid, signal.SIGKILL)
+            sys.exit(1)
+        time.sleep(0.002)
 
 
 def _main() -> None:
@@ -189,8 +207,7 @@ def _main() -> None:
                 traceback.print_exc()
                 os._exit(1)
         print(pid, flush=True)
-        _, status = os.waitpid(pid, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
+        print(_ended(pid), flush=True)
 
 
 if __name__ == "__main__":

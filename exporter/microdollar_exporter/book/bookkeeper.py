@@ -58,9 +58,7 @@ class Bookkeeper:
         together, superseded = self._reconcile(gather(seeds, known), apart, known)
         return Booking(entries + together, bulk, superseded)
 
-    def _reconcile(
-        self, pool: Pool, new: set[Identity], known: Known
-    ) -> tuple[list[Entry], int]:
+    def _reconcile(self, pool: Pool, new: set[Identity], known: Known) -> tuple[list[Entry], int]:
         """What brings the books in line with the verdicts on a pool of related spans."""
         claimed = {i: item for i, item in pool.spans.items() if item.profile.role != "other"}
         rows = pool.rows
@@ -80,7 +78,9 @@ class Bookkeeper:
                     item,
                     rows[identity],
                     losers=losers,
-                    loser_rows=[row for loser in losers for row in rows.get(loser.identity, ())[:1]],
+                    loser_rows=[
+                        row for loser in losers for row in rows.get(loser.identity, ())[:1]
+                    ],
                     of_trace=of_trace.get(identity),
                     note=verdict.note,
                 )
@@ -95,7 +95,9 @@ class Bookkeeper:
                 entries += [reversal(old, why or "superseded") for old in there]
                 superseded += len(there)
             revision = revisions.get(identity, 0)
-            entries += [entry._replace(revision=revision) if revision else entry for entry in wanted]
+            entries += [
+                entry._replace(revision=revision) if revision else entry for entry in wanted
+            ]
         return entries, superseded
 
     def _entries(

@@ -122,9 +122,8 @@ class Bulk:
             and counted.issubset(_COUNTS)
             and _DETAILS.issuperset(profile.detail_names)
         )
-        # Other attributes of a process name customers by decisions that change with time.
-        by_decision = self._customers.resource_keys - {RESOURCE + md.CUSTOMER_ID}
-        if not ordinary or not by_decision.isdisjoint(profile.attributes):
+        # Other attributes name customers by decisions that change with time.
+        if not ordinary or not self._customers.keys.isdisjoint(profile.attributes):
             return None
         [row] = normalise(call)
         named = self._customers.named(call._replace(details={}))
@@ -177,7 +176,9 @@ class _Group:
             **dict(zip(_PARTS, parts, strict=True)),
         }
         # `cache_write` not reported leaves nothing to take the two lifetimes from.
-        other_writes[~self._reported[self._of, _COUNTS.index(ga.USAGE_CACHE_WRITE_INPUT_TOKENS)]] = 0
+        other_writes[
+            ~self._reported[self._of, _COUNTS.index(ga.USAGE_CACHE_WRITE_INPUT_TOKENS)]
+        ] = 0
         self._input = whole
         self.exact = (uncached >= 0) & (other_writes >= 0) & (reasoning <= output)
         for tokens in (whole, output, read, write, write_5m, write_1h, tool):

@@ -1,14 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Gather what has to be decided together with new spans: all that may be about the same calls."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from microdollar_exporter.evidence import Evidence, Identity
 from microdollar_exporter.normalise import normalise
 from microdollar_exporter.store import Known
 from microdollar_exporter.usage import UsageRow
-from microdollar_exporter.witness import NEAR, Claim, claim, same_alone, same_moment
+from microdollar_exporter.witness import (
+    ANTHROPIC_REQUEST_ID,
+    NEAR,
+    Claim,
+    claim,
+    same_alone,
+    same_moment,
+)
 from microdollar_semconv import UNASSIGNED
 from microdollar_semconv import attributes as md
 
@@ -55,6 +62,7 @@ def gather(seeds: Sequence[Evidence], known: Known) -> Pool:
         claims = [item for item in (*frontier, *found) if item.profile.role != "other"]
         calls = [item for item in claims if item.profile.role == "call"]
         found += pool.take(known.descendants(claims))
+        found += pool.take(known.told_again(claims))
         found += pool.take(_answering(claims, pool, known))
         found += pool.take(_beside(calls, pool, known))
         frontier = found
@@ -65,14 +73,20 @@ def _answering(claims: Iterable[Evidence], pool: Pool, known: Known) -> list[Evi
     """The calls with the same response: anywhere, or in the same trace where an id is weak."""
     anywhere: set[str] = set()
     here: set[tuple[str, str]] = set()
+    requests: set[str] = set()
     for item in claims:
+        request = pool.claims[item.identity].request_key
+        if request is not None:
+            # One emitter reports the request's id as that of the response, another beside it.
+            (requests if request.text == item.response_id else anywhere).add(request.text)
         key = pool.claims[item.identity].response_key
         if key is not None and item.response_id is not None:
             if key.strong:
                 anywhere.add(item.response_id)
             else:
                 here.add((item.trace_id, item.response_id))
-    return known.answering(anywhere) + known.answering_within(here)
+    found = known.answering(anywhere) + known.answering_within(here)
+    return found + known.detailing(ANTHROPIC_REQUEST_ID, requests)
 
 
 def _beside(calls: Sequence[Evidence], pool: Pool, known: Known) -> list[Evidence]:
@@ -87,11 +101,7 @@ def _beside(calls: Sequence[Evidence], pool: Pool, known: Known) -> list[Evidenc
         and any(same_moment(_claim(item), one) for one in there[item.trace_id])
     ]
     # Only what begins a trace, or is directly in what does, can be alone.
-    alone = [
-        item
-        for item in calls
-        if (item.trace_id, item.parent_span_id) not in pool.inside
-    ]
+    alone = [item for item in calls if (item.trace_id, item.parent_span_id) not in pool.inside]
     by_service: dict[str | None, list[Claim]] = {}
     for item in alone:
         by_service.setdefault(item.profile.service, []).append(pool.claims[item.identity])
@@ -113,9 +123,13 @@ def names_customer(item: Evidence) -> bool:
 
 
 def _with_heirs(seeds: Sequence[Evidence], pool: Pool, known: Known) -> list[Evidence]:
-    """The seeds, and the calls whose customer may change because a seed names one."""
-    naming = {item.trace_id for item in seeds if names_customer(item)}
-    customers = known.customers(naming, md.CUSTOMER_ID)
+    """The seeds, and the calls whose customer may change by them.
+
+    That is by a customer that a seed names, or because it stands between a call and a span that
+    names one.
+    """
+    traces = {i.trace_id for i in seeds if names_customer(i) or i.profile.role == "other"}
+    customers = known.customers(traces, md.CUSTOMER_ID)
     changed = [
         trace_id
         for trace_id, named in customers.items()

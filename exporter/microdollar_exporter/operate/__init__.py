@@ -4,9 +4,12 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from microdollar_exporter.operate.archived import archive_remove, archive_return
 from microdollar_exporter.operate.assign import assign, unassign
+from microdollar_exporter.operate.erase import erase
 from microdollar_exporter.operate.hold import hold
 from microdollar_exporter.operate.parts import archive_part
+from microdollar_exporter.operate.retain import retain
 from microdollar_exporter.operate.users import map_users
 from microdollar_exporter.store import Store
 
@@ -21,9 +24,13 @@ cannot be done: `UsageError` for a wrong argument.
 
 ACTS: Mapping[str, Act] = {
     "archive-part": archive_part,
+    "archive-remove": archive_remove,
+    "archive-return": archive_return,
     "assign": assign,
+    "erase": erase,
     "hold": hold,
     "map-users": map_users,
+    "retain": retain,
     "unassign": unassign,
 }
 """The acts by the names under which `POST /v1/acts/{name}` and `perform` find them."""

@@ -5,17 +5,21 @@ What is sealed stays as it is: spans of a sealed day that come later go into fur
 the first ones. Each span is in one file, since a file has what was received in its own time.
 """
 
+import re
 import tempfile
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
+import duckdb
 import pyarrow as pa
 
 from microdollar_exporter.ask.connect import Connection, ledger_file
 from microdollar_exporter.errors import ActFailed, StoreError, UsageError
+from microdollar_exporter.operate.arguments import Who
 from microdollar_exporter.operate.door import perform
 from microdollar_exporter.operate.files import new_file
 from microdollar_exporter.operate.parquet import (
@@ -25,10 +29,11 @@ from microdollar_exporter.operate.parquet import (
     described,
     write_parquet,
 )
+from microdollar_exporter.operate.sealed import ArchivePart
 from microdollar_exporter.store import Store
 from microdollar_exporter.store.migrations import MIGRATIONS
 
-__all__ = ["PART_ROWS", "Part", "archive", "archive_of"]
+__all__ = ["PART_ROWS", "Part", "Removals", "archive", "archive_of", "day_before", "remove_sealed"]
 
 PART_ROWS = 250_000
 """So many spans at most go into a file: they are sorted in memory."""
@@ -40,6 +45,13 @@ class Part(NamedTuple):
     day: date
     path: Path
     holds: SealedFile
+
+
+class Removals(NamedTuple):
+    """How many spans were removed from the file, by their day, and how many sealed ones kept."""
+
+    by_day: Mapping[date, int]
+    kept: int
 
 
 class _Slice(NamedTuple):
@@ -59,6 +71,23 @@ class _Slice(NamedTuple):
             condition += " AND received_at > CAST(? AS TIMESTAMP)"
             parameters.append(_text(self.after))
         return condition, parameters
+
+
+def day_before(text: str) -> date:
+    """The day that `--before` means: one like 2026-11-01, or so many days ago, like 90d.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    days = re.fullmatch(r"(\d{1,5})d", text)
+    try:
+        if days:
+            return datetime.now(UTC).date() - timedelta(days=int(days[1]))
+        return date.fromisoformat(text)
+    except (ValueError, OverflowError) as error:
+        raise UsageError(
+            f"--before is {text!r}: write a day like 2026-11-01, or how long ago, like 90d"
+        ) from error
 
 
 def archive_of(db: Path) -> Path:
@@ -92,6 +121,69 @@ def archive(db: str | Path, before: date, to: Path | None = None) -> list[Part]:
         if left is not None:
             sealed += [sealer.seal(part) for part in _cut(ledger, left)]
     return sealed
+
+
+def remove_sealed(db: str | Path, before: date, folder: Path | None, who: Who) -> Removals:
+    """Remove the sealed evidence of the days before a day from the ledger's file.
+
+    Each file is first compared with what the ledger has, span by span. The entries stay.
+
+    Raises:
+        UsageError: there is no such ledger.
+        StoreError: a file is not there, or not what was sealed.
+        ActFailed: a file does not have what the ledger has.
+    """
+    source = ledger_file(db)
+    ledger = Connection(source)
+    by_day: Counter[date] = Counter()
+    kept = 0
+    for day, parts in _sealed_days(ledger, before):
+        for part, slice_ in parts:
+            _require_same(ledger, part, slice_, folder)
+        asked = {"day": day.isoformat(), "by": who.made_by, "reason": who.reason}
+        done = perform(source, "archive-remove", asked)
+        by_day.update({date.fromisoformat(on): spans for on, spans in done["removed"].items()})
+        kept = done["kept"]
+    return Removals(by_day, kept)
+
+
+def _sealed_days(
+    ledger: Connection, before: date
+) -> list[tuple[date, list[tuple[ArchivePart, _Slice]]]]:
+    """The parts of which something is in the file still, by day."""
+    found = ledger.sql(
+        """
+        SELECT day, file, folder, rows, sha256, received_after, received_until FROM archive_part
+        WHERE day < CAST(? AS DATE) AND day IN (SELECT CAST(started_at AS DATE) FROM span)
+        ORDER BY day, received_until""",
+        [before.isoformat()],
+    ).to_pylist()
+    days: dict[date, list[tuple[ArchivePart, _Slice]]] = {}
+    for row in found:
+        slice_ = _Slice(row["day"], row.pop("received_after"), row.pop("received_until"))
+        days.setdefault(row["day"], []).append((ArchivePart(**row), slice_))
+    return list(days.items())
+
+
+def _require_same(
+    ledger: Connection, part: ArchivePart, slice_: _Slice, folder: Path | None
+) -> None:
+    """Raise unless the file has every span that the ledger still has of it, as it is there."""
+    condition, parameters = slice_.condition()
+    hashed = "SELECT md5(CAST(sealed AS VARCHAR)) AS row"
+    there = ledger.sql(f"{hashed} FROM ({SEALED} WHERE {condition}) sealed", parameters)
+    sealed = part.read(folder)
+    with duckdb.connect() as con:
+        con.register("there", there)
+        con.register("sealed", sealed)
+        [(missing,)] = con.execute(
+            f"SELECT count(*) FROM there ANTI JOIN ({hashed} FROM sealed) USING (row)"
+        ).fetchall()
+    if missing or sealed.num_rows != part.rows:
+        raise ActFailed(
+            f"{part.path(folder)} does not have what the ledger has of {part.day}: nothing of that "
+            "day was removed"
+        )
 
 
 def _unsealed(ledger: Connection, before: date) -> list[_Slice]:

@@ -17,9 +17,9 @@ from typing import Any, Self
 
 from microdollar_exporter.ask.connect import ledger_file
 from microdollar_exporter.errors import ActFailed, StoreError, UsageError
-from microdollar_exporter.operate.copying import copy_ledger, wal_of
+from microdollar_exporter.operate.copying import copy_ledger
 from microdollar_exporter.operate.figures import rows, schema_version, sums
-from microdollar_exporter.operate.files import new_file, require_absent, sha256
+from microdollar_exporter.operate.files import new_file, require_absent, sha256, wal_of
 from microdollar_exporter.store.file import open_file
 from microdollar_exporter.store.migrations import MIGRATIONS
 

@@ -79,13 +79,17 @@ def stretches(con: duckdb.DuckDBPyConnection, most: int) -> Iterator[Stretch]:
 def load(con: duckdb.DuckDBPyConnection, stretch: Stretch) -> None:
     """Take the entries of a stretch into `mine`, and what its spans are known by into `seen`.
 
-    The price books that prices can be worked out by are in the temporary table `sound_book`.
+    The price books that prices can be worked out by are in the temporary table `sound_book`, the
+    days of which evidence is not there in `unprovable`.
     The sums that are left of removed calls are no calls, and have no trace.
     """
     key = ", ".join(_KEY)
     con.execute(f"""
         CREATE OR REPLACE TEMP TABLE mine AS
-        WITH entries AS (FROM ledger WHERE {stretch.of("started_at")} AND trace_id <> '')
+        WITH entries AS (
+            FROM ledger WHERE {stretch.of("started_at")} AND trace_id <> ''
+            AND CAST(started_at AS DATE) NOT IN (FROM unprovable)
+        )
         SELECT
             *,
             kind = 'usage' AND entry_id NOT IN (
@@ -113,6 +117,7 @@ def against_evidence(
     for table in entries:
         with registered(con, "batch", table):
             con.execute("INSERT INTO anew BY NAME FROM batch")
+    con.execute("DELETE FROM anew WHERE CAST(started_at AS DATE) IN (FROM unprovable)")
     con.execute(f"""
         UPDATE anew SET customer_id = decided.customer_id
         FROM mine JOIN decided ON mine.decision = decision_id

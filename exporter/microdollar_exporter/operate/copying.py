@@ -18,10 +18,11 @@ import duckdb
 from microdollar_exporter.errors import ActFailed, MicrodollarError, StoreError, StoreLocked
 from microdollar_exporter.operate.door import ask_exporter
 from microdollar_exporter.operate.figures import rows, schema_version
+from microdollar_exporter.operate.files import wal_of
 from microdollar_exporter.operate.hold import HOLD_SECONDS
 from microdollar_exporter.store.file import open_file
 
-__all__ = ["copy_ledger", "wal_of"]
+__all__ = ["copy_ledger"]
 
 _HEADER_BYTES = 3 * 4096
 _CHUNK = 8 * 1024 * 1024
@@ -61,11 +62,6 @@ def copy_ledger(db: Path, to: Path) -> None:
             wal_of(to).unlink(missing_ok=True)
         return
     raise ActFailed(f"{db} changed under each of {_ATTEMPTS} copies: try again")
-
-
-def wal_of(db: Path) -> Path:
-    """Where the write-ahead log of a file lies."""
-    return db.with_name(db.name + ".wal")
 
 
 def _hold(db: Path) -> _Moment | None:

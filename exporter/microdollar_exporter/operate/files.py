@@ -10,7 +10,7 @@ from pathlib import Path
 
 from microdollar_exporter.errors import ActFailed, StoreError
 
-__all__ = ["new_file", "require_absent", "sha256", "sync"]
+__all__ = ["new_file", "require_absent", "sha256", "sync", "wal_of"]
 
 _CHUNK = 8 * 1024 * 1024
 
@@ -69,6 +69,11 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def wal_of(db: Path) -> Path:
+    """Where the write-ahead log of a DuckDB file lies."""
+    return db.with_name(db.name + ".wal")
 
 
 def sha256(path: Path) -> str:

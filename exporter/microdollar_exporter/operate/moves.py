@@ -4,8 +4,8 @@
 A few statements do it for any number of calls, inside the transaction of the act.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from typing import Any, Final, NamedTuple
 
 import duckdb
@@ -14,7 +14,7 @@ from microdollar_exporter.entry import REVERSAL
 from microdollar_exporter.store import ENTRY_ID, Change, Store
 from microdollar_exporter.usage import BUCKETS, PARTS
 
-__all__ = ["Choice", "Decide", "look", "move"]
+__all__ = ["Choice", "Decide", "look", "looking", "move"]
 
 EXAMPLES: Final = 5
 """How many calls are shown before they are moved."""
@@ -57,14 +57,20 @@ Decide = Callable[[Change, Mapping[str, Any]], str | None]
 """Records the decision to move what the sums say, and gives its id; None to leave all as it is."""
 
 
-def look(store: Store, choice: Choice) -> dict[str, Any]:
-    """What a move would be; see `move`."""
+@contextmanager
+def looking(store: Store) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection on which nothing stays that is done."""
     with closing(store.cursor()) as con:
         con.begin()
-        _choose(con, choice)
-        found = _sums(con)
+        yield con
         con.rollback()
-    return {"decision": None, **found}
+
+
+def look(store: Store, choice: Choice) -> dict[str, Any]:
+    """What a move would be; see `move`."""
+    with looking(store) as con:
+        _choose(con, choice)
+        return {"decision": None, **_sums(con)}
 
 
 def move(store: Store, choice: Choice, decide: Decide, verb: str) -> dict[str, Any]:

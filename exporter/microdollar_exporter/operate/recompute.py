@@ -25,6 +25,7 @@ from microdollar_exporter.usage import UsageRow
 
 __all__ = ["Recomputer"]
 
+
 class Recomputer:
     """Books the spans of a ledger afresh, by its price books."""
 

@@ -32,12 +32,14 @@ from microdollar_exporter.operate.copying import copy_ledger
 from microdollar_exporter.operate.figures import rows, schema_version, sums
 from microdollar_exporter.operate.findings import Difference, Findings
 from microdollar_exporter.operate.recompute import Recomputer
+from microdollar_exporter.operate.sealed import archive_days, parts_of, put_back
 from microdollar_exporter.price import Book
 from microdollar_exporter.price.reader import read_book
 from microdollar_exporter.store import Store
 from microdollar_exporter.store.decisions import decisions_in
 from microdollar_exporter.store.file import open_file
 from microdollar_exporter.store.registered import registered
+from microdollar_exporter.store.removed import archived_days
 
 __all__ = ["Verdict", "verify"]
 
@@ -70,13 +72,15 @@ def verify(
     db: str | Path,
     *,
     scratch: Path | None = None,
+    archive: Path | None = None,
     limit: int = 10,
     progress: Callable[[float], object] = lambda _: None,
 ) -> Verdict:
     """Check all of a ledger; `limit` differences of each kind are named.
 
     `scratch` is the folder for the copy, which is removed afterwards: that of the ledger unless
-    said. `progress` is told, now and then, which part of the ledger is done.
+    said. `archive` is where the sealed evidence lies now: where it was written unless said.
+    `progress` is told, now and then, which part of the ledger is done.
 
     Raises:
         UsageError: there is no such ledger.
@@ -100,7 +104,7 @@ def verify(
             version = schema_version(con)
         Store(copy).close()
         with closing(open_file(copy, read_only=False)) as con:
-            return _Verification(con, version, limit).run(progress)
+            return _Verification(con, version, limit).run(progress, archive)
 
 
 class _Verification:
@@ -112,8 +116,13 @@ class _Verification:
         self._findings = Findings(limit)
         self._unproven: Counter[str] = Counter()
 
-    def run(self, progress: Callable[[float], object]) -> Verdict:
+    def run(
+        self, progress: Callable[[float], object] = lambda _: None, archive: Path | None = None
+    ) -> Verdict:
+        """Check all of it, with the evidence that lies in the archive put back."""
         con, findings = self._con, self._findings
+        held = rows(con)
+        self._put_back(archive)
         books = self._books()
         self._decisions()
         recomputer = Recomputer(con, books)
@@ -127,12 +136,32 @@ class _Verification:
         self._count_unproven()
         return Verdict(
             schema_version=self._version,
-            rows=rows(con),
+            rows=held,
             sums=sums(con),
             differences=dict(findings.counts),
             examples=tuple(findings.examples),
             unproven=dict(self._unproven),
         )
+
+    def _put_back(self, archive: Path | None) -> None:
+        """The evidence in the archive, file by file; what is not there is named."""
+        con = self._con
+        con.execute("CREATE TEMP TABLE unprovable (day DATE)")
+        gone = archived_days(decisions_in(con))
+        for day in archive_days(con):
+            for part in parts_of(con, day):
+                if day not in gone and not part.path(archive).exists():
+                    continue
+                try:
+                    sealed = part.read(archive)
+                except StoreError as error:
+                    where = f"{part.file} of {day}"
+                    self._findings.add("archive part missing or altered", where, str(error))
+                    if day in gone:
+                        con.execute("INSERT INTO unprovable VALUES (?)", [day])
+                else:
+                    if day in gone:
+                        put_back(con, sealed)
 
     def _books(self) -> dict[str, Book]:
         """The price books, each of which has to be what its id is the hash of."""
@@ -210,6 +239,11 @@ class _Verification:
     def _count_unproven(self) -> None:
         for what, query in (
             ("sums left of removed calls", "SELECT count(*) FROM ledger WHERE trace_id = ''"),
+            ("spans held back until the archive's are back", "SELECT count(*) FROM held_span"),
+            (
+                "entries without their archive",
+                "SELECT count(*) FROM ledger WHERE CAST(started_at AS DATE) IN (FROM unprovable)",
+            ),
             (
                 "prices without a price book",
                 "SELECT count(*) FROM ledger WHERE price_book IS NULL AND trace_id <> ''",

@@ -24,7 +24,7 @@ from microdollar_exporter.receive.otlp_json import NOT_A_SPAN, to_protobuf
 from microdollar_exporter.receive.status import Refusal, refusal
 from microdollar_exporter.reduce import Reduced, Reducer
 
-__all__ = ["Body", "Door", "Ingest", "Read", "RefusedExport"]
+__all__ = ["Body", "Door", "Ingest", "Read", "Reduces", "RefusedExport"]
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ _ASIDE_BYTES = 1024 * 1024
 """Beyond this a request is worked on aside, so that small ones are answered meanwhile."""
 _JSON_SHARE = 4
 """Reading JSON takes some times the memory of protobuf, so a request may have this much less."""
-_UNSTORABLE = "a value cannot be stored; the exporter's log says more"
+_UNSTORABLE = "cannot be stored, or older than what is kept; the exporter's log says more"
 _MAX_LOGGED = 1000
 _SILENT_SECONDS = 60.0
 """How long a reason that was logged is not logged again."""
@@ -62,6 +62,12 @@ class RefusedExport(Exception):
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.message)
         self.refusal = refusal
+
+
+class Reduces(Protocol):
+    """What is asked of a `Reducer`, or of what stands in for one."""
+
+    def reduce(self, body: bytes) -> Reduced: ...
 
 
 class _Submits(Protocol):
@@ -90,6 +96,7 @@ class Ingest:
         guard: Guard,
         gate: Gate,
         observe: Observe = lambda _door, _seconds, _lag: None,
+        new_reducer: Callable[[], Reduces] = Reducer,
     ) -> None:
         self._writer = writer
         self._guard = guard
@@ -97,8 +104,8 @@ class Ingest:
         self._observe = observe
         self._aside = ThreadPoolExecutor(1, "microdollar-reducer")
         # One for each thread: what they remember is not shared.
-        self._reducer = Reducer()
-        self._reducer_aside = Reducer()
+        self._reducer = new_reducer()
+        self._reducer_aside = new_reducer()
         self._logged: set[tuple[str, str]] = set()
         self._silent_until: dict[str, float] = {}
         self.requests: Counter[str] = Counter(grpc=0, http=0)

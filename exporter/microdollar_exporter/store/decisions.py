@@ -3,13 +3,16 @@
 
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, NamedTuple
 
 import duckdb
 
-__all__ = ["Change", "Decision", "decisions_in"]
+__all__ = ["CLOSED_BEFORE", "Change", "Decision", "closed_before", "decisions_in"]
+
+CLOSED_BEFORE = "closed_before"
+"""The member of a decision's content that closes the books: microseconds since 1970 UTC."""
 
 
 class Decision(NamedTuple):
@@ -36,6 +39,15 @@ def decisions_in(con: duckdb.DuckDBPyConnection) -> tuple[Decision, ...]:
         Decision(decision_id, kind, made_at, made_by, reason, json.loads(content), undoes)
         for decision_id, kind, made_at, made_by, reason, content, undoes in rows
     )
+
+
+def closed_before(decisions: Iterable[Decision]) -> int | None:
+    """Before which moment the books are closed; None when they never were.
+
+    A call that began earlier could not be told from one whose evidence was removed for its age.
+    """
+    closed = (decision.content.get(CLOSED_BEFORE) for decision in decisions)
+    return max((moment for moment in closed if moment is not None), default=None)
 
 
 class Change(NamedTuple):

@@ -24,6 +24,7 @@ _WRITER_CONFIG: Mapping[str, str] = {
     # Never by itself: the store does it, and can put it off while the file is being copied.
     "checkpoint_threshold": "1TB",
     "memory_limit": "2GB",
+    "threads": "1",
 }
 _TURN_SECONDS = 0.1
 _WAL_HEADER_BYTES = 64

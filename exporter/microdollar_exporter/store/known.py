@@ -35,7 +35,8 @@ _PROFILE = (
 )
 _SPAN = f"""
     s.trace_id, s.span_id, s.parent_span_id, epoch_us(s.started_at), epoch_us(s.ended_at),
-    s.response_id, s.boot_id, s.call_sequence, s.details, s.usage, {", ".join(f"s.{name}" for name in _PROFILE)}"""
+    s.response_id, s.boot_id, s.call_sequence, s.details, s.usage,
+    {", ".join(f"s.{name}" for name in _PROFILE)}"""
 _ENTRY = ", ".join(
     "epoch_us(started_at)" if name == "started_at" else name for name in Entry._fields
 )
@@ -131,6 +132,25 @@ class Known:
                 SELECT {_SPAN} FROM spans s SEMI JOIN wanted USING (response_id)
                 WHERE s.role = 'call' AND {self._within} AND {self._before}""")
 
+    def detailing(self, attribute: str, texts: Collection[str]) -> list[Evidence]:
+        """The calls in any trace that have one of these texts as a detail."""
+        if not texts:
+            return []
+        with registered(self._con, "wanted", {"text": list(texts)}):
+            return self._read(f"""
+                SELECT {_SPAN} FROM spans s SEMI JOIN wanted
+                    ON s.details['{attribute}'] = wanted.text
+                WHERE s.role = 'call' AND {self._within} AND {self._before}""")
+
+    def told_again(self, of: Sequence[Evidence]) -> list[Evidence]:
+        """Other reports of these spans: the same trace and id with another start."""
+        if not of:
+            return []
+        with registered(self._con, "seed", _seeds(of)):
+            return self._read(f"""
+                SELECT {_SPAN} FROM spans s SEMI JOIN seed USING (trace_id, span_id)
+                WHERE s.role <> 'other' AND {self._within} AND {self._before}""")
+
     def answering_within(self, answers: Collection[tuple[str, str]]) -> list[Evidence]:
         """The calls of a trace that were answered with a response: (trace, response id)."""
         if not answers:
@@ -193,9 +213,7 @@ class Known:
                 AND (near.first <> near.last OR near.first <> coalesce(s.scope, ''))
                 AND {self._within} AND {self._before}""")
 
-    def customers(
-        self, trace_ids: Collection[str], attribute: str
-    ) -> dict[str, dict[str, bool]]:
+    def customers(self, trace_ids: Collection[str], attribute: str) -> dict[str, dict[str, bool]]:
         """The customers that the spans of each trace name by `attribute`.
 
         With each: whether a span had named it before this batch.
@@ -290,13 +308,14 @@ class Known:
     def _evidence(self, row: tuple[Any, ...]) -> Evidence:
         *own, details, usage = row[:10]
         shared = row[10:]
-        said = dict(zip(_PROFILE, shared, strict=True))
+        said: dict[str, Any] = dict(zip(_PROFILE, shared, strict=True))
         key = (*shared[:-1], *said["attributes"].items(), *details, *usage)
         profile = self._profiles.get(key)
         if profile is None:
-            names = {"detail_names": tuple(details), "usage_names": tuple(usage)}
-            profile = self._profiles[key] = Profile(**said, **names)
-        return Evidence(profile, *own, details, usage)
+            profile = self._profiles[key] = Profile(
+                **said, detail_names=tuple(details), usage_names=tuple(usage)
+            )
+        return Evidence._make([profile, *own, details, usage])
 
 
 def _microseconds(moment: datetime) -> int:
@@ -314,5 +333,3 @@ def _seeds(evidence: Sequence[Evidence]) -> dict[str, Any]:
         "started_at": pa.array([item.started_at for item in evidence], pa.timestamp("us")),
         "response_id": pa.array([item.response_id for item in evidence], pa.string()),
     }
-
-

@@ -57,12 +57,12 @@ class Removed:
             ).fetchall()
         }
         [(held,)] = con.execute("SELECT count(*) FROM held_span").fetchall()
-        self.may_be_free = held > 0
+        self._holds = self.may_be_free = held > 0
 
     def known(self, evidence: Sequence[Evidence], batch: pa.Table) -> set[int]:
         """The positions of spans that had been there, or are held back already."""
         days = sorted(self._days.intersection({item.started_at // _DAY for item in evidence}))
-        if not days:
+        if not days and not self._holds:
             return set()
         numbered = batch.append_column("position", pa.array(range(len(evidence)), pa.int64()))
         with registered(self._con, "batch", numbered):
@@ -74,7 +74,7 @@ class Removed:
                     WHERE list_contains(?, started_on - DATE '1970-01-01'))
                 UNION ALL
                 SELECT position FROM batch SEMI JOIN held_span
-                    USING (trace_id, span_id, started_at)""",
+                    USING (trace_id, span_id, started_at)""",  # noqa: S608 - our words
                 [days],
             ).fetchall()
         return {position for (position,) in rows}
@@ -93,7 +93,7 @@ class Removed:
             return set()
         around = f"started_at BETWEEN make_timestamp({first}) AND make_timestamp({last})"
         numbered = batch.append_column("position", pa.array(range(len(evidence)), pa.int64()))
-        direct = pa.array([item.profile.direct for item in evidence])
+        direct = pa.array([item.profile.direct for item in evidence], pa.bool_())
         with registered(self._con, "batch", numbered.append_column("direct", direct)):
             rows = self._con.execute(
                 f"""
@@ -112,7 +112,8 @@ class Removed:
                 )
                 SELECT position FROM batch b WHERE EXISTS (
                     FROM gone g WHERE (g.trace_id = b.trace_id OR g.response_id = b.response_id)
-                    AND NOT (g.direct AND b.direct))""",
+                    AND NOT (g.direct AND b.direct))""",  # noqa: S608 - integers
                 [days],
             ).fetchall()
+        self._holds = self._holds or bool(rows)
         return {position for (position,) in rows}

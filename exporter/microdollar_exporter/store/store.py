@@ -7,7 +7,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -19,7 +19,7 @@ from microdollar_exporter.entry import Entry
 from microdollar_exporter.errors import StoreUnavailable
 from microdollar_exporter.evidence import Evidence
 from microdollar_exporter.store.batches import ledger_batch, price_rows_batch, spans_batch
-from microdollar_exporter.store.decisions import Change, decisions_in
+from microdollar_exporter.store.decisions import Change, closed_before, decisions_in
 from microdollar_exporter.store.file import open_file, unusable
 from microdollar_exporter.store.known import Known
 from microdollar_exporter.store.links import Links
@@ -28,11 +28,11 @@ from microdollar_exporter.store.profiles import Profiles
 from microdollar_exporter.store.reading import EvidenceReader
 from microdollar_exporter.store.registered import registered
 from microdollar_exporter.store.removed import Removed
-from microdollar_exporter.store.removed import Removed
 
 __all__ = ["ENTRY_ID", "Appended", "Booker", "Booking", "Store"]
 
 log = logging.getLogger(__name__)
+
 
 class Booking(NamedTuple):
     """The entries that new evidence calls for: some as such, some as a table of the same columns.
@@ -100,6 +100,7 @@ class Appended:
     `new`, `duplicates` and `held` count spans, `entries` and `superseded` ledger entries booked and
     taken back; `unpriced` and `unassigned` count the calls among the entries. What is held back
     is kept, and cannot be decided on before evidence in the archive has been brought back.
+    `expired` counts spans that began before the books were closed; they are not kept.
     """
 
     new: int
@@ -109,6 +110,7 @@ class Appended:
     unpriced: int
     unassigned: int
     held: int = 0
+    expired: int = 0
 
 
 class Store:
@@ -116,7 +118,9 @@ class Store:
 
     `append` must be called from one thread at a time: finding redelivered spans is exact only
     because nothing else writes. `cursor` may be called from any thread. `broken` says that DuckDB
-    has given up: the process has to start again. `decisions` are those of the operator.
+    has given up: the process has to start again. `decisions` are those of the operator;
+    `closed_before` is the moment before which they close the books, in microseconds since 1970
+    UTC.
     """
 
     def __init__(self, path: Path, *, patience: float = 0.0) -> None:
@@ -147,8 +151,7 @@ class Store:
             [(last,)] = self._con.execute(_LAST_RECORDED).fetchall()
             self._links = Links(self._con)
             self._profiles = Profiles(self._con)
-            self.decisions = decisions_in(self._con)
-            self._removed = Removed(self._con, self.decisions)
+            self._read_decisions()
         except duckdb.Error as error:
             self._con.close()
             raise unusable(self.path, error) from error
@@ -156,6 +159,11 @@ class Store:
             self._con.close()
             raise
         self._recorded_at = max(self._recorded_at, last or datetime.min)
+
+    def _read_decisions(self) -> None:
+        self.decisions = decisions_in(self._con)
+        self.closed_before = closed_before(self.decisions)
+        self._removed = Removed(self._con, self.decisions)
 
     def close(self) -> None:
         """Checkpoint and close the file; what was acknowledged is safe whether or not it can."""
@@ -178,11 +186,6 @@ class Store:
         cursor = self._con.cursor()
         self._cursors.add(cursor)
         return cursor
-
-    @property
-    def closed_before(self) -> int | None:
-        """Before which moment the books are closed, in microseconds since 1970 UTC."""
-        return self._removed.closed_before
 
     @contextmanager
     def let_go(self) -> Iterator[None]:
@@ -213,14 +216,14 @@ class Store:
     def _quieten(self) -> None:
         """Wait until no question is being answered."""
         begun = time.monotonic()
-        while cursors := list(self._cursors):
+        while cursors := [cursor for cursor in list(self._cursors) if _is_open(cursor)]:
             waited = time.monotonic() - begun
-            if waited > _QUIET_SECONDS:
-                for cursor in cursors:
-                    cursor.interrupt()
             if waited > 2 * _QUIET_SECONDS:
                 raise StoreUnavailable("a question is being answered: try again later")
-            del cursors
+            if waited > _QUIET_SECONDS:
+                for cursor in cursors:
+                    with suppress(duckdb.ConnectionException):
+                        cursor.interrupt()
             time.sleep(_QUIET_SECONDS / 100)
 
     def append(self, evidence: Sequence[Evidence], book: Booker) -> Appended:
@@ -233,10 +236,13 @@ class Store:
             Exception: nothing was stored, because something in the batch cannot be.
         """
         if not evidence:
-            return Appended(0, 0, 0, 0, 0, 0, 0)
+            return Appended(0, 0, 0, 0, 0, 0)
         came = len(evidence)
-        evidence = self._removed.open(evidence)
+        if self.closed_before is not None:
+            evidence = [item for item in evidence if item.started_at >= self.closed_before]
         expired = came - len(evidence)
+        if not evidence:
+            return Appended(0, 0, 0, 0, 0, 0, expired=expired)
         once = list({item.identity: item for item in reversed(evidence)}.values())
         once.reverse()
         try:
@@ -252,7 +258,8 @@ class Store:
         self._dirty = self._dirty or bool(new) or bool(held)
         if self.wal_bytes >= CHECKPOINT_BYTES:
             self.checkpoint()
-        return _appended(booking, len(new), len(evidence) - len(new) - held, held)
+        duplicates = len(evidence) - len(new) - held
+        return replace(_appended(booking, len(new), duplicates, held), expired=expired)
 
     def take_in(self, book: Booker) -> int:
         """Take in the spans that were held back and need not be any more; returns how many.
@@ -266,6 +273,10 @@ class Store:
         try:
             with self._transaction():
                 waiting = EvidenceReader(self._con).read("held_span")
+                profile_ids = self._profiles.numbers(item.profile for item in waiting)
+                batch = spans_batch(waiting, profile_ids)
+                if len(self._removed.related(waiting, batch)) == len(waiting):
+                    return 0
                 self._con.execute("DELETE FROM held_span")
                 new, held = self._insert_new(waiting)
                 if new:
@@ -306,7 +317,7 @@ class Store:
         times = [item.started_at for item in evidence]
         keys = batch.select(["trace_id", "span_id", "started_at"])
         keys = keys.append_column("position", pa.array(range(len(evidence)), pa.int64()))
-        known = self._removed.positions(keys)
+        known: set[int] = set()
         for first, last in _spells(times):
             with registered(self._con, "batch", keys):
                 # Constants, because row groups are skipped only when the bounds are known.
@@ -365,9 +376,12 @@ class Store:
         except (duckdb.Error, MemoryError) as error:
             self._note(error)
             raise StoreUnavailable(f"cannot write to {self.path}: {error}") from error
-        self.decisions = decisions_in(self._con)
-        self._removed = Removed(self._con, self.decisions)
+        self._read_decisions()
         self._dirty = True
+
+    def read_links(self) -> None:
+        """See the spans that an act has inserted."""
+        self._links = Links(self._con)
 
     @property
     def wal_bytes(self) -> int:
@@ -438,6 +452,14 @@ def _without(
     return [evidence[position] for position in kept], batch.take(pa.array(kept, pa.int64()))
 
 
+def _is_open(cursor: duckdb.DuckDBPyConnection) -> bool:
+    try:
+        cursor.query_progress()
+    except duckdb.ConnectionException:
+        return False
+    return True
+
+
 def _appended(booking: Booking, new: int, duplicates: int, held: int) -> Appended:
     entries, table = booking.entries, booking.table
     unpriced = sum([entry.calls for entry in entries if entry.cost is None])
@@ -449,7 +471,6 @@ def _appended(booking: Booking, new: int, duplicates: int, held: int) -> Appende
         superseded=booking.superseded,
         unpriced=unpriced,
         unassigned=unassigned + (0 if table is None else table["customer_id"].null_count),
-        expired=expired,
         held=held,
     )
 

@@ -37,13 +37,16 @@ _Answer = TypeVar("_Answer")
 class Tally:
     """What the writer has done since it began.
 
-    `stored`, `duplicates` count spans; `superseded` entries taken back; `unpriced` and
-    `unassigned` calls booked so. `commit_seconds` is the time spent in `commits`; `lag_seconds`
-    how long before the last commit the newest span in it had ended.
+    `stored`, `duplicates`, `held` (back) and `expired` (before the books were closed) count spans;
+    `superseded` entries taken back;
+    `unpriced` and `unassigned` calls booked so. `commit_seconds` is the time spent in `commits`;
+    `lag_seconds` how long before the last commit the newest span in it had ended.
     """
 
     stored: int = 0
     duplicates: int = 0
+    held: int = 0
+    expired: int = 0
     superseded: int = 0
     unpriced: int = 0
     unassigned: int = 0
@@ -164,14 +167,28 @@ class Writer:
             group = [] if task else self._take()
         if task:
             self._do(task)
+            self._take_in()
         elif group:
             self._commit(group)
             self._fold_if_calm()
         elif idle and closed:
             return False
         elif idle:
+            self._take_in()
             self._store.checkpoint()
         return True
+
+    def _take_in(self) -> None:
+        """Book what was held back, once an act has made that possible."""
+        try:
+            taken = self._store.take_in(self._book)
+        except StoreUnavailable as error:
+            log.warning("spans that were held back stay so: %s", error)
+        except Exception:
+            log.exception("spans that were held back cannot be booked, and stay so")
+        else:
+            if taken:
+                log.info("%d spans that were held back are taken in", taken)
 
     def _fold_if_calm(self) -> None:
         seconds = time.monotonic() - self._calm_since
@@ -231,7 +248,7 @@ class Writer:
         else:
             self.healthy = True
             for request in group:
-                request.future.set_result(0)
+                request.future.set_result(self._expired(request))
 
     def _commit_alone(self, request: _Request) -> None:
         """Store what can be stored of one request, so that one bad span costs no other."""
@@ -248,7 +265,14 @@ class Writer:
             self.healthy = False
             request.future.set_exception(error)
         else:
-            request.future.set_result(refused)
+            request.future.set_result(refused + self._expired(request))
+
+    def _expired(self, request: _Request) -> int:
+        """How many spans of a request began before the books were closed."""
+        closed = self._store.closed_before
+        if closed is None:
+            return 0
+        return sum(item.started_at < closed for item in request.evidence)
 
     def _append(self, evidence: Sequence[Evidence]) -> None:
         began = time.perf_counter()
@@ -262,6 +286,21 @@ class Writer:
         tally.superseded += appended.superseded
         tally.unpriced += appended.unpriced
         tally.unassigned += appended.unassigned
+        tally.expired += appended.expired
+        if appended.expired:
+            log.warning(
+                "%d spans began before the time that `microdollar retain` has closed: they cannot "
+                "be told from removed ones, and are refused",
+                appended.expired,
+            )
+        tally.held += appended.held
+        if appended.held:
+            log.warning(
+                "%d spans came late, and may be about calls whose evidence lies in the archive "
+                "only: they are kept, and booked once `microdollar unarchive` has "
+                "brought it back",
+                appended.held,
+            )
 
     def _give_up(self) -> None:
         log.critical("nothing more can be written; the exporter has to start again")

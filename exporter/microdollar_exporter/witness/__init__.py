@@ -18,7 +18,7 @@ unrelated spans are decided with them, the verdicts are the same.
 from microdollar_exporter.witness.alone import NEAR, same_alone
 from microdollar_exporter.witness.choose import Verdict, choose
 from microdollar_exporter.witness.claim import Claim, claim
-from microdollar_exporter.witness.keys import Key, request_key, response_key
+from microdollar_exporter.witness.keys import ANTHROPIC_REQUEST_ID, Key, request_key, response_key
 from microdollar_exporter.witness.relations import (
     components,
     same_moment,
@@ -27,6 +27,7 @@ from microdollar_exporter.witness.relations import (
 )
 
 __all__ = [
+    "ANTHROPIC_REQUEST_ID",
     "NEAR",
     "Claim",
     "Key",

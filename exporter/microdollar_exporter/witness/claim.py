@@ -82,61 +82,47 @@ def claim(evidence: Evidence, rows: Sequence[UsageRow]) -> Claim:
         UnknownRule: this version does not have the dialect rule that the evidence names.
     """
     profile = evidence.profile
-    made = Claim(
-        evidence.trace_id,
-        evidence.span_id,
-        evidence.parent_span_id,
-        evidence.started_at,
-        evidence.ended_at,
-        profile.scope or "",
-        profile.role,
+    place = (
+        *(evidence.trace_id, evidence.span_id, evidence.parent_span_id),
+        *(evidence.started_at, evidence.ended_at, profile.scope or "", profile.role),
         profile.service,
     )
     if profile.role == "other":
-        return made
+        return Claim(*place)
     row = rows[0]
     none = row.source == md.USAGE_SOURCE_NONE
     from_cache = none and any(evidence.usage.values())
-    made = made._replace(
-        rank=by_rule(profile.rule).rank,
+    rank, overcount, guessed = _trust(profile)
+    input_tokens, output, cache_split = _counts(row.usage)
+    # An agent may carry the id of the last response inside it, and a cache that of an earlier one.
+    has_ids = profile.role == "call" and not from_cache
+    return Claim(
+        *place,
+        rank=rank,
+        response_key=response_key(evidence) if has_ids else None,
+        request_key=request_key(evidence) if has_ids else None,
+        family=family(row.provider, evidence.response_id),
         model=_model(row.response_model or row.request_model),
-        source=row.source,
-        failed=none and not from_cache,
-    )
-    overcount, guessed = _doubts(profile)
-    if from_cache:
-        return made._replace(has_usage=True, output=_shown_output(evidence), from_cache=True)
-    usage = row.usage
-    made = made._replace(
-        input=_sum(
-            *(usage.input_uncached, usage.cache_read, usage.cache_write_5m),
-            *(usage.cache_write_1h, usage.cache_write, usage.input_tool),
-        ),
-        output=usage.output,
-        has_usage=not none and any(_has_counts(one.usage) for one in rows),
-        cache_split=_cache_split(usage),
+        input=input_tokens,
+        output=_shown_output(evidence) if from_cache else output,
+        has_usage=from_cache or (not none and any(_has_counts(one.usage) for one in rows)),
+        cache_split=cache_split,
         overcount=overcount,
         guessed=guessed,
-    )
-    if profile.role == "agent":
-        return made
-    return made._replace(
-        response_key=response_key(evidence),
-        request_key=request_key(evidence),
-        family=family(row.provider, evidence.response_id),
+        source=row.source,
+        failed=none and not from_cache,
+        from_cache=from_cache,
     )
 
 
-def _doubts(profile: Profile) -> tuple[int, bool]:
-    """How much an emitter may have counted twice, and whether it may have guessed."""
-    match by_rule(profile.rule).output:
-        case Output.HIGH_IN_STREAMS:
-            # Its spans do not say whether they are streams.
-            return _FIRST_EVENT, False
-        case Output.GUESSED_IN_STREAMS if facts(profile).streamed:
-            return 0, True
-        case _:
-            return 0, False
+@lru_cache(_MAX_REMEMBERED)
+def _trust(profile: Profile) -> tuple[int, int, bool]:
+    """The rank of a dialect, how much it may count twice, and whether it may have guessed."""
+    dialect = by_rule(profile.rule)
+    # OpenLLMetry does not say which of its spans are streams.
+    overcount = _FIRST_EVENT if dialect.output is Output.HIGH_IN_STREAMS else 0
+    guessed = dialect.output is Output.GUESSED_IN_STREAMS and facts(profile).streamed
+    return dialect.rank, overcount, guessed
 
 
 @lru_cache(_MAX_REMEMBERED)
@@ -144,20 +130,18 @@ def _model(name: str | None) -> str | None:
     return plain_model(name)
 
 
-def _sum(*counts: int | None) -> int | None:
-    """The sum of what was reported; None when nothing was."""
-    known = [count for count in counts if count is not None]
-    return sum(known) if known else None
+def _counts(usage: Usage) -> tuple[int | None, int | None, int]:
+    """All input and output, None where not reported, and how many kinds of cache are told apart."""
+    uncached, read, write_5m, write_1h, write, tool, output, *_ = usage
+    written = (write_5m or 0) + (write_1h or 0) + (write or 0)
+    whole = (uncached or 0) + (read or 0) + written + (tool or 0)
+    unsaid = uncached is None and not whole
+    return None if unsaid else whole, output, bool(read) + bool(written)
 
 
 def _has_counts(usage: Usage) -> bool:
     *counts, units = usage
     return bool(units) or any(count is not None for count in counts)
-
-
-def _cache_split(usage: Usage) -> int:
-    written = (usage.cache_write_5m or 0) + (usage.cache_write_1h or 0) + (usage.cache_write or 0)
-    return bool(usage.cache_read) + bool(written)
 
 
 def _shown_output(evidence: Evidence) -> int | None:
