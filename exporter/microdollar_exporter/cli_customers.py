@@ -254,7 +254,7 @@ def erase(*, db: Path, customer: str, apply: bool, reason: str | None, by: str |
         f"{found['calls']:,} calls, {found['spans']:,} spans, {found['users']:,} users, "
         f"{found['decisions']:,} decisions"
     )
-    _show_done(found, f"{what} erased", f"{what} would be erased")
+    _show_done(found, apply, f"{what} erased", f"{what} would be erased")
     for file in found["archived"]:
         click.echo(f"{file} was sealed with such days: remove it, or seal it anew", err=True)
     if found["decision"]:
@@ -295,7 +295,7 @@ def retain(
         entries = f"{found['entries']:,} entries from before {found['ledger_before']}"
         done += f", {entries} made sums by the day"
         would += f", {entries} would become sums by the day"
-    _show_done(found, done, would)
+    _show_done(found, apply, done, would)
 
 
 def _days(option: str, age: str) -> int:
@@ -305,9 +305,11 @@ def _days(option: str, age: str) -> int:
     return int(number)
 
 
-def _show_done(found: Mapping[str, Any], done: str, would: str) -> None:
+def _show_done(found: Mapping[str, Any], apply: bool, done: str, would: str) -> None:
     if found["decision"]:
         show(f"{done}, by decision {found['decision']}.\n", "table")
+    elif apply:
+        show("There is nothing of that: nothing was done.\n", "table")
     else:
         show(f"{would}. Nothing is done yet: add --apply and --reason.\n", "table")
 

@@ -104,7 +104,7 @@ async def _serve(settings: Settings) -> None:
         stack.callback(store.close)
         prices = await asyncio.to_thread(import_genai_prices)
         store.record_book(prices)
-        record_told(store, settings.customer_keys, pseudonyms and pseudonyms.check)
+        record_told(store, settings.customer_keys, pseudonyms.check if pseudonyms else None)
         engine = Engine(prices)
         writer = Writer(
             store,

@@ -104,7 +104,7 @@ def test_calls_booked_by_columns_have_the_entries_they_have_one_by_one(
     ledgers: list[Store], seed: int
 ) -> None:
     """Every column of every entry, its id included."""
-    random = Random(seed)  # noqa: S311 - to be repeatable
+    random = Random(seed)
     spans = [a_call(random) for _ in range(200)]
     prices, engine = shipped()
     by_columns, one_by_one = ledgers

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from microdollar_exporter.customer import Customers
 from microdollar_exporter.entry import USAGE
-from microdollar_exporter.evidence import RESOURCE, Evidence, Profile
+from microdollar_exporter.evidence import Evidence, Profile
 from microdollar_exporter.money import MAX_PICODOLLARS
 from microdollar_exporter.normalise import normalise
 from microdollar_exporter.price import Flat

@@ -7,6 +7,7 @@ checked, and it is all that is relied on. Asking the exporter to put checkpoints
 the copy comes to an end; meanwhile it goes on taking spans in.
 """
 
+import os
 import time
 from collections.abc import Mapping
 from contextlib import closing, suppress
@@ -97,6 +98,8 @@ def _copy(db: Path, to: Path, wal_bytes: int, header: bytes) -> None:
         with db.open("rb", buffering=0) as source, to.open("wb", buffering=0) as target:
             while chunk := source.read(_CHUNK):
                 _write(target, chunk)
+                # Bit by bit: a commit of the exporter would wait for all of it at once.
+                os.fdatasync(target.fileno())
                 if time.monotonic() - renewed > _RENEW_SECONDS:
                     with suppress(MicrodollarError):
                         _hold(db)

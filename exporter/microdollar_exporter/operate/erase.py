@@ -71,7 +71,7 @@ def erase(store: Store, arguments: Mapping[str, Any]) -> dict[str, Any]:
     if not flag_of(arguments, "apply") or not _anything(found):
         return {"decision": None, **found}
     who = who_of(arguments)
-    if customer.lower() in f"{who.made_by} {who.reason}".lower():
+    if re.search(_pattern(customer), f"{who.made_by} {who.reason}"):
         raise UsageError("reason and by are kept: write them without the customer's name")
     decision_id = Change.new_id()
     rewrite(store, lambda con: _fill(con, customer, decision_id, who, found))
@@ -258,18 +258,21 @@ def _keep_entries(con: duckdb.DuckDBPyConnection, customer: str) -> None:
     )
 
 
-class _Blot:
-    """Takes what names the customer out of decisions; that they were made remains.
+def _pattern(customer: str) -> str:
+    """Where a text names a customer: anywhere, or as a word of its own if the name is short."""
+    # DuckDB does not let a blank be escaped.
+    name = re.escape(customer).replace(r"\ ", " ")
+    return f"(?i){name}" if len(customer) >= _LONG else rf"(?i)(^|\W){name}(\W|$)"
 
-    `pattern` tells where a text does: anywhere, or as a word of its own if the name is short.
-    """
+
+class _Blot:
+    """Takes what names the customer out of decisions; that they were made remains."""
 
     def __init__(self, con: duckdb.DuckDBPyConnection, customer: str) -> None:
-        [(name,)] = con.execute("SELECT regexp_escape(?)", [customer]).fetchall()
         words = con.execute("SELECT word FROM hidden").fetchall()
         self._customer = customer
         self._hidden: Collection[str] = {word for (word,) in words}
-        self.pattern = f"(?i){name}" if len(customer) >= _LONG else rf"(?i)(^|\W){name}(\W|$)"
+        self.pattern = _pattern(customer)
 
     def decision(self, decision: Decision) -> Decision:
         """A decision as it stays."""

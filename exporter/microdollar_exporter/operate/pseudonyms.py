@@ -20,7 +20,7 @@ from microdollar_exporter.reduce import Reduced, Reducer
 from microdollar_semconv import UNASSIGNED
 from microdollar_semconv import attributes as md
 
-__all__ = ["Pseudonyms", "PseudonymReducer"]
+__all__ = ["PseudonymReducer", "Pseudonyms"]
 
 _PREFIX: Final = "p_"
 _DIGITS: Final = 32

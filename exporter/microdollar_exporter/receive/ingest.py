@@ -67,7 +67,8 @@ class RefusedExport(Exception):
 class Reduces(Protocol):
     """What is asked of a `Reducer`, or of what stands in for one."""
 
-    def reduce(self, body: bytes) -> Reduced: ...
+    def reduce(self, body: bytes) -> Reduced:
+        """Reduce every span of an export request."""
 
 
 class _Submits(Protocol):
