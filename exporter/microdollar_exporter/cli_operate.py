@@ -4,6 +4,7 @@
 import json
 import sys
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -210,27 +211,26 @@ def archive(
 )
 @reason_option
 @by_option
-@click.argument("day")
+@click.argument("day", type=click.DateTime(["%Y-%m-%d"]))
 @plain_errors
 def unarchive(
-    *, db: Path, form: str, folder: Path | None, reason: str | None, by: str | None, day: str
+    *, db: Path, form: str, folder: Path | None, reason: str | None, by: str | None, day: datetime
 ) -> None:
     """Bring the evidence of DAY back from the archive to the ledger's file.
 
     Spans that came late and could not be decided on without it are booked then: at once by an
     exporter that runs, else when one starts.
     """
-    from microdollar_exporter.operate.door import perform  # noqa: PLC0415 - loads duckdb
+    from microdollar_exporter.operate import archive as sealing  # noqa: PLC0415 - loads duckdb
+    from microdollar_exporter.operate.arguments import Who  # noqa: PLC0415 - loads duckdb
 
-    done = perform(
-        db,
-        "archive-return",
-        {"day": day, "folder": folder and str(folder.resolve()), **who_decides(by, reason)},
-    )
+    decided = who_decides(by, reason)
+    who = Who(decided["by"], decided["reason"])
+    returned = sealing.bring_back(db, day.date(), folder, who)
     if form == "json":
-        show(json.dumps(done) + "\n", form)
+        show(json.dumps({"returned": returned}) + "\n", form)
     else:
-        show(f"{done['returned']:,} spans of {day} are back\n", form)
+        show(f"{returned:,} spans of {day.date()} are back\n", form)
 
 
 COMMANDS: tuple[click.Command, ...] = (archive, backup, restore, unarchive, verify)

@@ -21,7 +21,13 @@ from microdollar_exporter.ask.completeness import completeness_on
 from microdollar_exporter.cli import main
 from microdollar_exporter.errors import ActFailed, StoreError, StoreUnavailable, UsageError
 from microdollar_exporter.operate import archive as archive_module
-from microdollar_exporter.operate.archive import archive, archive_of, day_before, remove_sealed
+from microdollar_exporter.operate.archive import (
+    archive,
+    archive_of,
+    bring_back,
+    day_before,
+    remove_sealed,
+)
 from microdollar_exporter.operate.arguments import Who
 from microdollar_exporter.operate.door import perform
 from microdollar_exporter.operate.verify import verify
@@ -259,9 +265,21 @@ def test_evidence_in_the_archive_alone_changes_no_figure_and_can_still_be_verifi
         "remove-archived",
         "ops",
         "a test",
-        '{"day": "2026-11-16", "spans": 41}',
+        '{"day": "2026-11-16"}',
     )
     assert remove_sealed(ledger, WEDNESDAY, None, WHO) == ({}, 0)
+
+
+def test_a_busy_day_is_removed_hour_by_hour(
+    ledger: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that an exporter can go on between; what crosses an hour goes with the later one."""
+    monkeypatch.setattr(archive_module, "_SPANS_AT_ONCE", 5)
+    append(ledger, witness(OTHER, 3590), witness(OURS, 3610), request(on(MONDAY, 80_000)))
+    archive(ledger, TUESDAY)
+    assert remove_sealed(ledger, TUESDAY, None, WHO) == ({MONDAY: 44}, 0)
+    assert verify(ledger).holds
+    assert rows(ledger, "SELECT count(*) FROM decision") == [(1,)]
 
 
 def test_what_is_in_the_archive_and_is_sent_again_is_known(ledger: Path) -> None:
@@ -346,8 +364,7 @@ def test_what_comes_late_for_a_call_in_the_archive_waits_until_it_is_back(
     if held:
         assert rows(db, TOTALS) == totals
         assert verdict.unproven == {"spans held back until the archive's are back": 1}
-    done = perform(db, "archive-return", {"day": "2026-11-16", "by": "ops", "reason": "late"})
-    assert done == {"returned": len(early)}
+    assert bring_back(db, MONDAY, None, WHO) == len(early)
     store = Store(db)
     assert store.take_in(ENTRIES) == held
     assert store.take_in(ENTRIES) == 0
@@ -366,7 +383,7 @@ def test_what_waits_for_two_days_waits_for_both(tmp_path: Path) -> None:
     remove_sealed(db, WEDNESDAY, None, WHO)
     assert append(db, witness(OTHER, 86_450)) == (0, 0, 1)
     for day, left in ((TUESDAY, 1), (MONDAY, 0)):
-        perform(db, "archive-return", {"day": str(day), "by": "ops", "reason": "late"})
+        bring_back(db, day, None, WHO)
         store = Store(db)
         assert store.take_in(ENTRIES) == 1 - left
         store.close()
@@ -414,7 +431,7 @@ def test_calls_in_the_archive_are_not_missing(tmp_path: Path) -> None:
     after = completeness_on(connect(db))
     assert [(gap.first, gap.last) for gap in after.gaps] == [(4, 5)]
     assert after.gaps == before.gaps
-    perform(db, "archive-return", {"day": "2026-11-16", "by": "ops", "reason": "late"})
+    bring_back(db, MONDAY, None, WHO)
     assert completeness_on(connect(db)).gaps == before.gaps
 
 
@@ -447,12 +464,14 @@ def test_an_archive_that_is_not_there_is_named_and_says_where_to_look(
     assert verdict.unproven == {"entries without their archive": 41}
     assert "bring it back, or say with --archive where it lies" in verdict.examples[0].what
     assert verify(ledger, archive=moved).holds
-    back = {"day": "2026-11-16", "by": "ops", "reason": "late"}
     with pytest.raises(StoreError, match="bring it back"):
-        perform(ledger, "archive-return", back)
-    assert perform(ledger, "archive-return", {**back, "folder": str(moved)}) == {"returned": 41}
+        bring_back(ledger, MONDAY, None, WHO)
+    asked = {"day": "2026-11-16", "by": "ops", "reason": "late"}
+    with pytest.raises(ActFailed, match="41 spans of 2026-11-16 are not back yet"):
+        perform(ledger, "archive-return", asked)
+    assert bring_back(ledger, MONDAY, moved, WHO) == 41
     with pytest.raises(UsageError, match="whose evidence was not removed"):
-        perform(ledger, "archive-return", back)
+        bring_back(ledger, MONDAY, moved, WHO)
     shutil.rmtree(moved)
     assert verify(ledger).holds
 

@@ -45,7 +45,8 @@ def test_every_option_is_in_the_table_with_its_variable_and_its_default() -> Non
     for name, option in options().items():
         variable, default, _ = table[name]
         assert variable == f"`{option.envvar}`"
-        assert option.envvar == "MICRODOLLAR_" + name[2:].upper().replace("-", "_")
+        plural = "S" if option.multiple else ""
+        assert option.envvar == "MICRODOLLAR_" + name[2:].upper().replace("-", "_") + plural
         if option.show_default:
             assert default.strip("`") == str(option.default)
 

@@ -65,13 +65,15 @@ class Zygote:
         wait: int = 0,
         *,
         delay: float = 0.0,
+        port: int | None = None,
         options: Sequence[str] = (),
     ) -> "Doomed":
         """An exporter that ends when it is at a point for the `turn`-th time; see `zygote`.
 
-        `delay` is how many seconds its disk takes for a commit, `options` are those of `serve`.
+        `delay` is how many seconds its disk takes for a commit, `port` where it takes OTLP/gRPC if
+        not on any that is free, `options` are those of `serve`.
         """
-        [port] = free_ports(1)
+        port = free_ports(1)[0] if port is None else port
         wanted = {
             "db": str(db),
             "grpc": port,
@@ -211,7 +213,7 @@ def _accepted(answer: grpc.Future) -> bool:
     except grpc.RpcError as error:
         assert error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED), error
         return False
-    assert not response.HasField("partial_success"), response
+    assert not response.partial_success.rejected_spans, response
     return True
 
 

@@ -4,7 +4,11 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from microdollar_exporter.operate.archived import archive_remove, archive_return
+from microdollar_exporter.operate.archived import (
+    archive_remove,
+    archive_return,
+    archive_return_part,
+)
 from microdollar_exporter.operate.assign import assign, unassign
 from microdollar_exporter.operate.erase import erase
 from microdollar_exporter.operate.hold import hold
@@ -26,6 +30,7 @@ ACTS: Mapping[str, Act] = {
     "archive-part": archive_part,
     "archive-remove": archive_remove,
     "archive-return": archive_return,
+    "archive-return-part": archive_return_part,
     "assign": assign,
     "erase": erase,
     "hold": hold,

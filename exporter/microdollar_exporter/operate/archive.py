@@ -33,10 +33,23 @@ from microdollar_exporter.operate.sealed import ArchivePart
 from microdollar_exporter.store import Store
 from microdollar_exporter.store.migrations import MIGRATIONS
 
-__all__ = ["PART_ROWS", "Part", "Removals", "archive", "archive_of", "day_before", "remove_sealed"]
+__all__ = [
+    "PART_ROWS",
+    "Part",
+    "Removals",
+    "archive",
+    "archive_of",
+    "bring_back",
+    "day_before",
+    "remove_sealed",
+]
 
 PART_ROWS = 250_000
 """So many spans at most go into a file: they are sorted in memory."""
+
+
+_SPANS_AT_ONCE = 100_000
+"""About so many are removed between two commits of an exporter."""
 
 
 class Part(NamedTuple):
@@ -140,11 +153,43 @@ def remove_sealed(db: str | Path, before: date, folder: Path | None, who: Who) -
     for day, parts in _sealed_days(ledger, before):
         for part, slice_ in parts:
             _require_same(ledger, part, slice_, folder)
-        asked = {"day": day.isoformat(), "by": who.made_by, "reason": who.reason}
-        done = perform(source, "archive-remove", asked)
-        by_day.update({date.fromisoformat(on): spans for on, spans in done["removed"].items()})
-        kept = done["kept"]
+        spans = sum(part.rows for part, _ in parts)
+        for hours in _hours(spans):
+            asked = {"day": day.isoformat(), "hours": hours, **_asking(who)}
+            done = perform(source, "archive-remove", asked)
+            by_day.update({date.fromisoformat(on): spans for on, spans in done["removed"].items()})
+            kept = done["kept"]
     return Removals(by_day, kept)
+
+
+def bring_back(db: str | Path, day: date, folder: Path | None, who: Who) -> int:
+    """Bring the evidence of a day back from the archive, file by file; returns how many spans.
+
+    Raises:
+        UsageError: there is no such ledger, or the evidence of that day was not removed.
+        StoreError: a file is not there, or not what was sealed.
+    """
+    source = ledger_file(db)
+    files = Connection(source).sql(
+        "SELECT file FROM archive_part WHERE day = CAST(? AS DATE) ORDER BY file",
+        [day.isoformat()],
+    )
+    returned = 0
+    for file in files["file"].to_pylist():
+        asked = {"day": day.isoformat(), "file": file, "folder": folder and str(folder.resolve())}
+        returned += perform(source, "archive-return-part", asked)["returned"]
+    perform(source, "archive-return", {"day": day.isoformat(), **_asking(who)})
+    return returned
+
+
+def _hours(spans: int) -> list[int]:
+    """After which hours of a day to pause, so that nobody waits long while its spans go."""
+    pauses = min(24, -(-spans // _SPANS_AT_ONCE))
+    return [24 * number // pauses for number in range(1, pauses + 1)]
+
+
+def _asking(who: Who) -> dict[str, str]:
+    return {"by": who.made_by, "reason": who.reason}
 
 
 def _sealed_days(

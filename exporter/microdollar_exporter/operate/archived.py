@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The acts `archive-remove` and `archive-return`: leave a day's evidence to the archive, and back.
+"""The acts that leave a day's evidence to the archive alone, and those that bring it back.
 
 The entries stay. Spans that are related to evidence that stays in the file, stay with it: nothing
 that still can change is decided on by halves.
 """
 
 from collections.abc import Mapping
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,25 +17,32 @@ from microdollar_exporter.operate.arguments import known_only, text_of, who_of
 from microdollar_exporter.operate.sealed import parts_of, put_back
 from microdollar_exporter.store import Store
 from microdollar_exporter.store.known import WINDOW
-from microdollar_exporter.store.removed import FINGERPRINT, REMOVE_ARCHIVED, RETURN_ARCHIVED
+from microdollar_exporter.store.removed import (
+    FINGERPRINT,
+    REMOVE_ARCHIVED,
+    RETURN_ARCHIVED,
+    archived_days,
+)
 from microdollar_semconv import attributes as md
 
-__all__ = ["archive_remove", "archive_return"]
+__all__ = ["archive_remove", "archive_return", "archive_return_part"]
 
 _DROPPED: Final = f"TRY_CAST(attributes['{md.BOOT_DROPPED_CALLS}'] AS BIGINT)"
 
 
 def archive_remove(store: Store, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Remove the sealed evidence of `day`, and what is left of earlier days, from the file.
+    """Remove sealed evidence from the file: that of the first `hours` of `day` and of earlier days.
 
     `by` and `reason` say who decides and why. Says how many spans were `removed`, by the day, and
-    how many sealed ones were `kept` since spans that stay are related to them.
+    how many sealed ones were `kept` since spans that stay are related to them. Nothing is taken in
+    meanwhile, so it is asked for in parts.
 
     Raises:
         ActFailed: nothing of the day is sealed.
     """
-    known_only(arguments, ("day", "by", "reason"))
+    known_only(arguments, ("day", "hours", "by", "reason"))
     day, who = _day_of(arguments), who_of(arguments)
+    end = datetime(day.year, day.month, day.day) + timedelta(hours=_hours_of(arguments))
     with store.change() as change:
         con = change.con
         if not parts_of(con, day):
@@ -46,7 +53,7 @@ def archive_remove(store: Store, arguments: Mapping[str, Any]) -> dict[str, Any]
             FROM span JOIN (
                 SELECT day, max(received_until) AS until FROM archive_part GROUP BY day
             ) ON day = CAST(started_at AS DATE)
-            WHERE started_at < TIMESTAMP '{day + _A_DAY}' AND received_at <= until""")
+            WHERE started_at < TIMESTAMP '{end}' AND received_at <= until""")
         [(sealed,)] = con.execute("SELECT count(*) FROM leaving").fetchall()
         _leave_out_related(con)
         removed = {
@@ -58,31 +65,50 @@ def archive_remove(store: Store, arguments: Mapping[str, Any]) -> dict[str, Any]
         if removed:
             _remember(con)
             con.execute(f"""
-                DELETE FROM span WHERE started_at < TIMESTAMP '{day + _A_DAY}'
+                DELETE FROM span WHERE started_at < TIMESTAMP '{end}'
                 AND (trace_id, span_id, started_at) IN (
                     SELECT (trace_id, span_id, started_at) FROM leaving)""")
-        for on, spans in removed.items():
-            content = {"day": on, "spans": spans}
-            change.decide(kind=REMOVE_ARCHIVED, content=content, **who._asdict())
+        before = {of.isoformat() for of in archived_days(store.decisions)}
+        for on in removed.keys() - before:
+            change.decide(kind=REMOVE_ARCHIVED, content={"day": on}, **who._asdict())
         con.execute("DROP TABLE leaving")
     return {"removed": removed, "kept": sealed - sum(removed.values())}
 
 
-def archive_return(store: Store, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Bring the evidence of `day` back from the archive, which lies in `folder` unless null.
+def archive_return_part(store: Store, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Put the spans of one `file` of `day` back; the archive lies in `folder` unless null.
 
-    `by` and `reason` say who decides and why. Says how many spans were `returned`. Spans that were
-    held back for want of them are taken in after this.
+    Says how many were `returned`.
 
     Raises:
-        UsageError: the day's evidence was not removed.
-        StoreError: a file is not there, or not what was sealed; nothing was changed.
+        UsageError: there is no such file.
+        StoreError: it is not there, or not what was sealed; nothing was changed.
     """
-    known_only(arguments, ("day", "folder", "by", "reason"))
-    day, who = _day_of(arguments), who_of(arguments)
+    known_only(arguments, ("day", "file", "folder"))
+    day, file = _day_of(arguments), text_of(arguments, "file")
     archive = None
     if arguments.get("folder") is not None:
         archive = Path(text_of(arguments, "folder", 4096))
+    with store.change() as change:
+        part = next((part for part in parts_of(change.con, day) if part.file == file), None)
+        if part is None:
+            raise UsageError(f"file is {file!r}: no such file of {day} was sealed")
+        returned = put_back(change.con, part.read(archive))
+    store.read_links()
+    return {"returned": returned}
+
+
+def archive_return(store: Store, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Record that the evidence of `day` is back, when it is, and forget that it was not there.
+
+    `by` and `reason` say who decides and why. Spans that were held back are taken in after this.
+
+    Raises:
+        UsageError: the evidence of the day was not removed.
+        ActFailed: some of it is not back.
+    """
+    known_only(arguments, ("day", "by", "reason"))
+    day, who = _day_of(arguments), who_of(arguments)
     undone = {decision.undoes for decision in store.decisions}
     removals = [
         decision
@@ -93,28 +119,31 @@ def archive_return(store: Store, arguments: Mapping[str, Any]) -> dict[str, Any]
     ]
     if not removals:
         raise UsageError(f"day is {day}, whose evidence was not removed")
-    returned = 0
+    of_day = f"started_at >= TIMESTAMP '{day}' AND started_at < TIMESTAMP '{day + _A_DAY}'"
     with store.change() as change:
         con = change.con
-        for part in parts_of(con, day):
-            returned += put_back(con, part.read(archive))
-        con.execute(
-            "DELETE FROM archived_span WHERE started_at >= ? AND started_at < ?",
-            [day, day + _A_DAY],
-        )
+        [(missing,)] = con.execute(f"""
+            SELECT count(*) FROM (
+                SELECT trace_id, span_id, started_at FROM ledger
+                WHERE {of_day} AND trace_id <> ''
+                UNION
+                SELECT trace_id, span_id, started_at FROM archived_span WHERE {of_day}
+            ) ANTI JOIN (FROM span WHERE {of_day}) USING (trace_id, span_id, started_at)
+            """).fetchall()
+        if missing:
+            raise ActFailed(f"{missing} spans of {day} are not back yet: return its files first")
+        con.execute(f"DELETE FROM archived_span WHERE {of_day}")
         con.execute(f"""
             DELETE FROM removed_span WHERE started_on = DATE '{day}' AND fingerprint IN (
-                SELECT {FINGERPRINT} FROM span WHERE started_at >= TIMESTAMP '{day}'
-                AND started_at < TIMESTAMP '{day + _A_DAY}')""")
+                SELECT {FINGERPRINT} FROM span WHERE {of_day})""")
         for removal in removals:
             change.decide(
                 kind=RETURN_ARCHIVED,
-                content={"day": day.isoformat(), "spans": returned},
+                content={"day": day.isoformat()},
                 undoes=removal.decision_id,
                 **who._asdict(),
             )
-    store.read_links()
-    return {"returned": returned}
+    return {}
 
 
 _A_DAY: Final = timedelta(days=1)
@@ -125,6 +154,13 @@ def _day_of(arguments: Mapping[str, Any]) -> date:
         return date.fromisoformat(str(arguments.get("day")))
     except ValueError as error:
         raise UsageError(f"day is {arguments.get('day')!r}: write one like 2026-11-01") from error
+
+
+def _hours_of(arguments: Mapping[str, Any]) -> int:
+    hours = arguments.get("hours", 24)
+    if not isinstance(hours, int) or not 0 < hours <= 24:
+        raise UsageError(f"hours is {hours!r}: write a number from 1 to 24")
+    return hours
 
 
 def _leave_out_related(con: duckdb.DuckDBPyConnection) -> None:

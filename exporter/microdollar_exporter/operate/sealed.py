@@ -7,6 +7,7 @@ from pathlib import Path
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from microdollar_exporter.errors import StoreError
@@ -20,6 +21,8 @@ _SHARED = (
     *("service", "environment", "scope", "scope_version", "kind", "status"),
     *("rule", "role", "direct", "attributes"),
 )
+_PROFILE = (*_SHARED, "detail_names", "usage_names")
+_SAME = " AND ".join(f"p.{name} IS NOT DISTINCT FROM k.{name}" for name in _PROFILE)
 _OWN = (
     *("trace_id", "span_id", "parent_span_id", "started_at", "ended_at", "received_at"),
     *("boot_id", "call_sequence", "response_id"),
@@ -76,33 +79,49 @@ def parts_of(con: duckdb.DuckDBPyConnection, day: date) -> list[ArchivePart]:
 
 
 def put_back(con: duckdb.DuckDBPyConnection, sealed: pa.Table) -> int:
-    """Insert those of the sealed spans that the file does not have; returns how many."""
-    same = " AND ".join(f"p.{name} IS NOT DISTINCT FROM s.{name}" for name in _SHARED)
-    same += """ AND p.detail_names = map_keys(s.details) AND p.usage_names = map_keys(s.usage)"""
-    names = ", ".join(_SHARED)
+    """Insert those of the sealed spans that were removed from the file; returns how many.
+
+    The file knows by an entry or by `archived_span` of every span that lies in the archive only.
+    What it knows nothing of was erased, and stays so.
+    """
+    shared = f"{', '.join(_SHARED)}, map_keys(details), map_keys(usage)"
+    names = ", ".join(_PROFILE)
+    times = pc.min_max(sealed["started_at"]).as_py()
+    within = f"started_at BETWEEN TIMESTAMP '{times['min']}' AND TIMESTAMP '{times['max']}'"
     with registered(con, "sealed", sealed):
         con.execute(f"""
-            INSERT INTO profile BY NAME
-            WITH unmet AS (
-                SELECT DISTINCT {names}, map_keys(details) AS detail_names,
-                    map_keys(usage) AS usage_names
-                FROM sealed s WHERE NOT EXISTS (FROM profile p WHERE {same})
-            ), numbered AS (
-                SELECT *, row_number() OVER () + coalesce(last, 0) AS profile_id
-                FROM unmet, (SELECT max(profile_id) AS last FROM profile)
-            )
-            SELECT * EXCLUDE (last), concat('sealed, ', profile_id) AS fingerprint
-            FROM numbered""")
-        [(added,)] = con.execute(f"""
-            INSERT INTO span BY NAME
-            WITH shared AS (
-                SELECT min(profile_id) AS profile_id, {names}, detail_names, usage_names
-                FROM profile GROUP BY ALL
-            )
-            SELECT {", ".join(f"s.{name}" for name in _OWN)}, p.profile_id,
-                map_values(s.details) AS details, map_values(s.usage) AS usage
-            FROM (
-                FROM sealed ANTI JOIN span USING (trace_id, span_id, started_at)
-            ) s JOIN shared p ON {same}
-            ORDER BY s.received_at, s.started_at""").fetchall()
+            CREATE TEMP TABLE back AS
+            SELECT *, md5(CAST(ROW({shared}) AS VARCHAR)) AS kind_of FROM sealed
+            ANTI JOIN span USING (trace_id, span_id, started_at)
+            SEMI JOIN (
+                SELECT trace_id, span_id, started_at FROM ledger WHERE {within}
+                UNION ALL
+                SELECT trace_id, span_id, started_at FROM archived_span WHERE {within}
+            ) USING (trace_id, span_id, started_at)""")
+    # What many spans share is looked up once for all of them.
+    con.execute(f"""
+        CREATE TEMP TABLE kinds AS
+        SELECT kind_of, {", ".join(f"first({name}) AS {name}" for name in _SHARED)},
+            first(map_keys(details)) AS detail_names, first(map_keys(usage)) AS usage_names
+        FROM back GROUP BY kind_of""")
+    con.execute(f"""
+        INSERT INTO profile BY NAME
+        WITH unmet AS (
+            SELECT {names} FROM kinds k WHERE NOT EXISTS (FROM profile p WHERE {_SAME})
+        ), numbered AS (
+            SELECT *, row_number() OVER () + coalesce(last, 0) AS profile_id
+            FROM unmet, (SELECT max(profile_id) AS last FROM profile)
+        )
+        SELECT * EXCLUDE (last), concat('sealed, ', profile_id) AS fingerprint FROM numbered""")
+    [(added,)] = con.execute(f"""
+        INSERT INTO span BY NAME
+        WITH known AS (
+            SELECT kind_of, min(profile_id) AS profile_id
+            FROM kinds k JOIN profile p ON {_SAME} GROUP BY kind_of
+        )
+        SELECT {", ".join(_OWN)}, profile_id,
+            map_values(details) AS details, map_values(usage) AS usage
+        FROM back JOIN known USING (kind_of) ORDER BY received_at, started_at""").fetchall()
+    con.execute("DROP TABLE back")
+    con.execute("DROP TABLE kinds")
     return int(added)

@@ -36,7 +36,7 @@ from microdollar_exporter.operate.sealed import archive_days, parts_of, put_back
 from microdollar_exporter.price import Book
 from microdollar_exporter.price.reader import read_book
 from microdollar_exporter.store import Store
-from microdollar_exporter.store.decisions import decisions_in
+from microdollar_exporter.store.decisions import closed_before, decisions_in
 from microdollar_exporter.store.file import open_file
 from microdollar_exporter.store.registered import registered
 from microdollar_exporter.store.removed import archived_days
@@ -123,6 +123,7 @@ class _Verification:
         con, findings = self._con, self._findings
         held = rows(con)
         self._put_back(archive)
+        self._leave_out_closed()
         books = self._books()
         self._decisions()
         recomputer = Recomputer(con, books)
@@ -162,6 +163,22 @@ class _Verification:
                 else:
                     if day in gone:
                         put_back(con, sealed)
+
+    def _leave_out_closed(self) -> None:
+        """The days whose evidence was removed for its age prove nothing any more."""
+        closed = closed_before(decisions_in(self._con))
+        before = "false" if closed is None else f"started_at < make_timestamp({closed})"
+        self._con.execute(f"""
+            CREATE TEMP TABLE closed AS
+            SELECT DISTINCT CAST(started_at AS DATE) AS day FROM (
+                SELECT started_at FROM ledger UNION ALL SELECT started_at FROM span
+            ) WHERE {before}""")
+        self._con.execute("INSERT INTO unprovable FROM closed")
+        [(entries,)] = self._con.execute("""
+            SELECT count(*) FROM ledger
+            WHERE trace_id <> '' AND CAST(started_at AS DATE) IN (FROM closed)""").fetchall()
+        if entries:
+            self._unproven["entries of a time whose evidence was not kept"] = entries
 
     def _books(self) -> dict[str, Book]:
         """The price books, each of which has to be what its id is the hash of."""
@@ -242,7 +259,8 @@ class _Verification:
             ("spans held back until the archive's are back", "SELECT count(*) FROM held_span"),
             (
                 "entries without their archive",
-                "SELECT count(*) FROM ledger WHERE CAST(started_at AS DATE) IN (FROM unprovable)",
+                """SELECT count(*) FROM ledger WHERE CAST(started_at AS DATE) IN (
+                    FROM unprovable EXCEPT FROM closed)""",
             ),
             (
                 "prices without a price book",

@@ -79,6 +79,8 @@ class Known:
         It shares a trace or a response id with them, or is of the same service and ended at most
         `within` microseconds apart.
         """
+        if not direct:
+            return []
         seeds = _seeds(direct)
         seeds["service"] = pa.array([item.profile.service for item in direct], pa.string())
         seeds["ended"] = pa.array([item.ended_at // within for item in direct], pa.int64())

@@ -75,6 +75,8 @@ _INSERT_ENTRIES = f"""
 _LAST_RECORDED = """
     SELECT max(moment) FROM (
         SELECT max(recorded_at) AS moment FROM ledger
+        UNION ALL SELECT max(received_at) FROM span
+        UNION ALL SELECT max(received_at) FROM held_span
         UNION ALL SELECT max(in_force_from) FROM price_book_in_force
         UNION ALL SELECT max(made_at) FROM decision
     )"""
