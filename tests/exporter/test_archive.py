@@ -270,9 +270,7 @@ def test_evidence_in_the_archive_alone_changes_no_figure_and_can_still_be_verifi
     assert remove_sealed(ledger, WEDNESDAY, None, WHO) == ({}, 0)
 
 
-def test_a_busy_day_is_removed_hour_by_hour(
-    ledger: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_busy_day_is_removed_hour_by_hour(ledger: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that an exporter can go on between; what crosses an hour goes with the later one."""
     monkeypatch.setattr(archive_module, "_SPANS_AT_ONCE", 5)
     append(ledger, witness(OTHER, 3590), witness(OURS, 3610), request(on(MONDAY, 80_000)))

@@ -108,8 +108,14 @@ class _Maker:
     began: int
     customer: str | None = None
     place: str = ""
+    only_ours: bool = False
     _made: int = 0
     _skews: dict[str, int] = field(default_factory=dict)
+
+    def any_of(self, *emitters: Emitter) -> Emitter:
+        """One of these, or ours where there is no other."""
+        chosen = self.random.choice(emitters)
+        return by.OURS if self.only_ours else chosen
 
     def trace(self) -> bytes:
         """A new trace id."""
@@ -179,7 +185,7 @@ def _ours_alone(make: _Maker) -> Episode:
         calls.append(
             (
                 make.report(
-                    make.random.choice((by.OURS, by.OURS, by.OURS_BEFORE_A_GATEWAY)),
+                    make.any_of(by.OURS, by.OURS, by.OURS_BEFORE_A_GATEWAY),
                     "app",
                     trace,
                     make.tokens(),
@@ -346,7 +352,7 @@ def _customer_named_late(make: _Maker) -> Episode:
 def _alike_and_parallel(make: _Maker) -> Episode:
     """Calls that are the same in everything but their span: none is taken for another."""
     trace, tokens = make.trace(), make.tokens()
-    emitter = make.random.choice((by.OURS, by.OPENINFERENCE, by.OTEL))
+    emitter = make.any_of(by.OURS, by.OPENINFERENCE, by.OTEL)
     customer = make.customer
     calls = [
         (make.report(emitter, "app", trace, tokens, customer=customer),)
@@ -404,11 +410,18 @@ KINDS: Final[Sequence[Callable[[_Maker], Episode]]] = (
 """The kinds of episodes; ours alone are the most frequent, as in life."""
 
 
-def make_episode(name: str, random: Random, began: int, place: str = "") -> Episode:
+OF_OURS_ALONE: Final = (_ours_alone, _ours_alone, _alike_and_parallel, _poison)
+"""Those that can happen where nobody else reports anything."""
+
+
+def make_episode(
+    name: str, random: Random, began: int, place: str = "", *, only_ours: bool = False
+) -> Episode:
     """An episode of any kind, with everything in it named after `name`.
 
-    `place` sets the processes it happens in apart from others.
+    `place` sets the processes it happens in apart from others. With `only_ours` nobody reports
+    anything but our own instrumentation, at the providers' own hosts.
     """
-    make = _Maker(name, random, began, place=place)
+    make = _Maker(name, random, began, place=place, only_ours=only_ours)
     make.customer = random.choice(CUSTOMERS)
-    return random.choice(KINDS)(make)
+    return random.choice(OF_OURS_ALONE if only_ours else KINDS)(make)

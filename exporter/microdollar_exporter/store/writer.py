@@ -255,17 +255,25 @@ class Writer:
         refused = 0
         try:
             for item in request.evidence:
-                try:
-                    self._append([item])
-                except StoreUnavailable:
-                    raise
-                except Exception:
-                    refused += 1
+                refused += not self._can_append(item)
         except StoreUnavailable as error:
             self.healthy = False
             request.future.set_exception(error)
         else:
             request.future.set_result(refused + self._expired(request))
+
+    def _can_append(self, item: Evidence) -> bool:
+        """Append one span, unless it cannot be; what is the span's own fault is there twice."""
+        for _ in range(2):
+            try:
+                self._append([item])
+            except StoreUnavailable:
+                raise
+            except Exception as error:
+                log.debug("a span cannot be stored: %s", type(error).__name__)
+            else:
+                return True
+        return False
 
     def _expired(self, request: _Request) -> int:
         """How many spans of a request began before the books were closed."""
