@@ -40,7 +40,8 @@ class CheckFailed(Exception):
 class Receiver:
     """A running receiver: where it takes OTLP/gRPC, its process, and what shows that it has all.
 
-    `check` may end it, so figures of the process are taken before.
+    What it uses is added up over the process and those that it has started. `check` may end it, so
+    figures of the process are taken before.
     """
 
     port: int
@@ -48,21 +49,33 @@ class Receiver:
     check: Callable[[Traffic], None]
 
     def cpu_seconds(self) -> float:
-        """What the process has used so far, in user mode and in the kernel."""
-        after_name = Path(f"/proc/{self.pid}/stat").read_text("ascii").rpartition(")")[2].split()
-        return (int(after_name[11]) + int(after_name[12])) / _TICKS
+        """What its processes have used so far, in user mode and in the kernel."""
+        ticks = 0
+        for pid in self._processes():
+            after_name = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
+            ticks += int(after_name[11]) + int(after_name[12])
+        return ticks / _TICKS
 
     def peak_memory(self) -> int:
-        """The most bytes of memory the process has held at once."""
+        """The most bytes of memory that each of its processes has held at once, added up."""
         return self._memory("VmHWM")
 
     def memory(self) -> int:
-        """The bytes of memory the process holds."""
+        """The bytes of memory its processes hold."""
         return self._memory("VmRSS")
 
     def _memory(self, name: str) -> int:
-        lines = Path(f"/proc/{self.pid}/status").read_text("ascii").splitlines()
-        return next(1024 * int(line.split()[1]) for line in lines if line.startswith(name + ":"))
+        kilobytes = 0
+        for pid in self._processes():
+            lines = Path(f"/proc/{pid}/status").read_text("ascii").splitlines()
+            kilobytes += next(int(line.split()[1]) for line in lines if line.startswith(name + ":"))
+        return 1024 * kilobytes
+
+    def _processes(self) -> Iterator[int]:
+        """The process, and those that it has started."""
+        yield self.pid
+        for children in Path(f"/proc/{self.pid}/task").glob("*/children"):
+            yield from map(int, children.read_text("ascii").split())
 
 
 @contextmanager

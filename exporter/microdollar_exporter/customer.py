@@ -168,9 +168,10 @@ class Customers:
         every = ((*keys.of_resource, *(key for _, key in keys.of_span)) for _, keys in self._keys)
         return frozenset(chain.from_iterable(every)) - {_OURS_OF_RESOURCE}
 
-    def knows_user(self, evidence: Evidence) -> bool:
-        """Whether the operator's table may have a say in whom the evidence is for."""
-        return bool(self._users) and _user(evidence) in self._users
+    @property
+    def users(self) -> frozenset[str]:
+        """The users that the operator's table knows, or did at some time."""
+        return frozenset(self._users)
 
     def _said(self, evidence: Evidence) -> Iterator[_Said]:
         details, attributes = evidence.details, evidence.profile.attributes
@@ -179,7 +180,8 @@ class Customers:
             yield _Said(_OWN, md.CUSTOMER_ID, own)
         keys = self._keys_at(evidence.started_at)
         for trust, key in keys.of_span:
-            if named := details.get(key) or attributes.get(key):
+            named = details.get(key) or attributes.get(key)
+            if named and named != UNASSIGNED:
                 yield _Said(trust, key, named)
         if self._users and (user_id := _user(evidence)):
             mapped = self._users.customer_of(user_id, evidence.started_at)
@@ -218,8 +220,8 @@ class _Users:
     def __len__(self) -> int:
         return len(self._changes)
 
-    def __contains__(self, user_id: object) -> bool:
-        return user_id in self._changes
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._changes)
 
     def add(self, user_id: str, since: int, customer_id: str | None, past: bool) -> None:
         """A decision, later than those before."""

@@ -9,6 +9,7 @@ What differs from call to call (ids, counts, whom it was for) is read in place.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from struct import Struct
 from typing import Any, Final
 
@@ -28,9 +29,10 @@ from microdollar_exporter.allow import (
     plain,
     text,
 )
+from microdollar_exporter.batch import NO_NUMBER, NO_SPAN, Batch
 from microdollar_exporter.dialects import MARKS, recognise
 from microdollar_exporter.errors import MalformedRequest
-from microdollar_exporter.evidence import RESOURCE, SPAN_NAME, UNREAD_USAGE, Evidence, Profile
+from microdollar_exporter.evidence import RESOURCE, SPAN_NAME, UNREAD_USAGE, Profile
 from microdollar_exporter.hosts import is_provider
 from microdollar_exporter.response_ids import true_response_id
 from microdollar_exporter.wire import ExportRequest
@@ -41,7 +43,6 @@ __all__ = ["Reduced", "Reducer", "reduce"]
 
 _MAX_NANOS: Final = 2**63 - 1
 _NO_TRACE: Final = bytes(16)
-_NO_SPAN: Final = bytes(8)
 _KINDS: Final = {1: "internal", 2: "server", 3: "client", 4: "producer", 5: "consumer"}
 _STATUS: Final = {1: "ok", 2: "error"}
 
@@ -49,6 +50,7 @@ _STATUS: Final = {1: "ok", 2: "error"}
 _MAX_REMEMBERED: Final = 50_000
 _MAX_RECENT: Final = 100_000
 _MAX_REMEMBERED_BYTES: Final = 192
+_MAX_REMEMBERED_KEY: Final = 2048
 _MAX_VARIANTS: Final = 1000
 
 # The tags, in protobuf's encoding, of a key, a value, and values that are int, string or double.
@@ -72,7 +74,7 @@ class Reduced:
     attributes whose value could not be kept.
     """
 
-    evidence: list[Evidence] = field(default_factory=list)
+    evidence: Batch = field(default_factory=Batch)
     ignored: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     values_dropped: Counter[str] = field(default_factory=Counter)
@@ -115,24 +117,30 @@ _Read = tuple[_Slot, Any]
 class _Kind:
     """What holds for all spans with the same key.
 
-    `profile` is None when they are not GenAI. `dropped` are the labels of attributes that could
-    not be kept; `excess` maps the usage attributes beyond `MAX_NAMED` to their labels. Where an
-    attribute holds several numbers, or stands on a span twice, the profile varies by what there is.
+    `profile` is None when they are not GenAI. `repeats` is whether a detail or a count stands on
+    them twice. `dropped` are the labels of attributes that could not be kept; `excess` maps the
+    usage attributes beyond `MAX_NAMED` to their labels. Where an attribute holds several numbers,
+    or stands on a span twice, the profile varies by what there is.
     """
 
     profile: Profile | None
+    repeats: bool = False
     dropped: tuple[str, ...] = ()
     excess: Mapping[str, str] = field(default_factory=dict)
     variants: dict[tuple[tuple[str, ...], tuple[str, ...]], Profile] = field(default_factory=dict)
 
-    def variant(self, details: Mapping[str, str], usage: Mapping[str, int]) -> Profile | None:
-        """The profile of spans with exactly these details and counts."""
+    def variant(
+        self, profile: Profile, details: Mapping[str, str], usage: Mapping[str, int]
+    ) -> Profile:
+        """The profile of spans with exactly these details and counts; `profile` is theirs else."""
         names = tuple(details), tuple(usage)
+        if names == (profile.detail_names, profile.usage_names):
+            return profile
         found = self.variants.get(names)
-        if found is None and self.profile is not None:
+        if found is None:
             if len(self.variants) >= _MAX_VARIANTS:
                 self.variants.clear()
-            found = replace(self.profile, detail_names=names[0], usage_names=names[1])
+            found = replace(profile, detail_names=names[0], usage_names=names[1])
             self.variants[names] = found
         return found
 
@@ -192,6 +200,7 @@ class Reducer:
         self._slots = dict(self._fixed)
         self._names: dict[bytes, str | None] = {}
         self._shared: dict[bytes, _Attribute] = {}
+        self._long: dict[tuple[_Slot, str], _Attribute] = {}
         self._recent: dict[bytes, _Read] = {}
         self._contexts: dict[tuple[bytes, ...], _Context] = {}
         self._alike: dict[tuple[str | None, ...], _Context] = {}
@@ -209,7 +218,9 @@ class Reducer:
             raise MalformedRequest(
                 "the body is not an OTLP ExportTraceServiceRequest in protobuf"
             ) from error
-        remembered = len(self._slots) + len(self._names) + len(self._shared) + len(self._contexts)
+        remembered = sum(
+            map(len, (self._slots, self._names, self._shared, self._long, self._contexts))
+        )
         if remembered + self._kinds > _MAX_REMEMBERED:
             self._forget()
         reduced = Reduced()
@@ -222,7 +233,10 @@ class Reducer:
         return reduced
 
     def _context(self, resource: Sequence[bytes], scope: Any) -> _Context:
-        key = (scope.name, scope.version, *resource)
+        key: tuple[bytes, ...] = (scope.name, scope.version, *resource)
+        if sum(map(len, key)) > _MAX_REMEMBERED_KEY:
+            # Only its hash is kept: what else stands there may be anything of any size.
+            key = (sha256(b"".join(b"%d:%b" % (len(part), part) for part in key)).digest(),)
         context = self._contexts.get(key)
         if context is None:
             context = _Context(resource, scope.name, scope.version, self._of_resource)
@@ -242,10 +256,10 @@ class Reducer:
         response_id: str | None = None
         best = _LAST
         boot_id: str | None = None
-        sequence: int | None = None
-        details: dict[str, str] = {}
-        usage: dict[str, int] = {}
-        faults: list[_Slot] = []
+        sequence = NO_NUMBER
+        details: list[str] = []
+        usage: list[int] = []
+        is_plain = True
         for raw in span.attributes:
             attribute = shared.get(raw)
             if attribute is not None:
@@ -261,14 +275,14 @@ class Reducer:
             key.append(slot)
             keep = slot.keep
             if value is None:
-                faults.append(slot)
+                is_plain = False
             elif keep is _USAGE:
                 if value.__class__ is int:
-                    usage[slot.name] = value
+                    usage.append(value)
                 else:
-                    usage.update({f"{slot.name}.{part}": count for part, count in value.items()})
+                    is_plain = False
             elif keep is _DETAIL:
-                details[slot.name] = value
+                details.append(value)
             elif keep is _RESPONSE_ID:
                 if slot.order < best:
                     best, response_id = slot.order, value
@@ -281,30 +295,54 @@ class Reducer:
         if profile is None:
             reduced.ignored += 1
             return
-        trace_id, span_id = span.trace_id, span.span_id
+        trace_id, span_id, parent_span_id = span.trace_id, span.span_id, span.parent_span_id
         start, end = span.start_time_unix_nano, span.end_time_unix_nano
         if reason := _fault(trace_id, span_id, start, end):
             reduced.refused[reason] += 1
             return
+        if not is_plain or kind.repeats or kind.dropped:
+            named, counted = self._one_by_one(span, kind, reduced.values_dropped)
+            profile = kind.variant(profile, named, counted)
+            details, usage = list(named.values()), list(counted.values())
+        if len(parent_span_id) != 8:
+            if parent_span_id:
+                reduced.values_dropped["parent_span_id"] += 1
+            parent_span_id = NO_SPAN
+        batch = reduced.evidence
+        batch.profiles.append(profile)
+        batch.trace_ids += trace_id
+        batch.span_ids += span_id
+        batch.parent_span_ids += parent_span_id
+        batch.started_at.append(start // 1000)
+        batch.ended_at.append(end // 1000)
+        batch.response_ids.append(response_id)
+        batch.boot_ids.append(boot_id)
+        batch.call_sequences.append(sequence)
+        batch.details += details
+        batch.usage.extend(usage)
+
+    def _one_by_one(
+        self, span: Any, kind: _Kind, values_dropped: Counter[str]
+    ) -> tuple[dict[str, str], dict[str, int]]:
+        """The details and counts of a span on which not every attribute is one plain value."""
+        details: dict[str, str] = {}
+        usage: dict[str, int] = {}
+        faults: list[_Slot] = []
+        for raw in span.attributes:
+            slot, value = self._recent.get(raw) or self._read(raw) or (None, None)
+            if slot is None or slot.is_shared:
+                continue
+            if value is None:
+                faults.append(slot)
+            elif slot.keep is _DETAIL:
+                details[slot.name] = value
+            elif slot.keep is _USAGE and value.__class__ is int:
+                usage[slot.name] = value
+            elif slot.keep is _USAGE:
+                usage.update({f"{slot.name}.{part}": count for part, count in value.items()})
         if faults or kind.dropped:
-            _drop(kind, faults, details, usage, reduced.values_dropped)
-        if len(details) != len(profile.detail_names) or len(usage) != len(profile.usage_names):
-            profile = kind.variant(details, usage) or profile
-        reduced.evidence.append(
-            Evidence(
-                profile,
-                trace_id.hex(),
-                span_id.hex(),
-                span.parent_span_id.hex() or None,
-                start // 1000,
-                end // 1000,
-                response_id,
-                boot_id,
-                sequence,
-                details,
-                usage,
-            )
-        )
+            _drop(kind, faults, details, usage, values_dropped)
+        return details, usage
 
     def _name(self, raw: bytes) -> str | None:
         name = known_name(raw.decode("utf-8", "replace")) if len(raw) <= MAX_NAME else None
@@ -334,6 +372,8 @@ class Reducer:
         if slot.is_shared:
             if value is None:
                 return slot, slot.unkept
+            if len(raw) > _MAX_REMEMBERED_KEY:
+                return slot, self._long.setdefault((slot, value), _Attribute(slot, value))
             value = self._shared[raw] = _Attribute(slot, value)
         elif slot.recurs and len(raw) <= _MAX_REMEMBERED_BYTES:
             if len(self._recent) >= _MAX_RECENT:
@@ -396,6 +436,7 @@ def _kind_of(context: _Context, key: Sequence[object]) -> _Kind:
     dialect = recognise(context.scope, context.scope_version, names, attributes)
     kind = _KINDS.get(number) if isinstance(number, int) else None
     role = dialect.role(kind, attributes, names)
+    details, usage = _names(found, Keep.DETAIL), _names(found, Keep.USAGE)
     profile = Profile(
         service=context.service,
         environment=context.environment,
@@ -407,15 +448,15 @@ def _kind_of(context: _Context, key: Sequence[object]) -> _Kind:
         role=role,
         direct=role == "call" and _is_direct(dialect.rule, attributes),
         attributes=attributes,
-        detail_names=_names(found, Keep.DETAIL),
-        usage_names=_names(found, Keep.USAGE),
+        detail_names=tuple(details),
+        usage_names=tuple(usage),
     )
-    return _Kind(profile, tuple(dropped), excess)
+    repeats = any(len(set(names)) < len(names) for names in (details, usage))
+    return _Kind(profile, repeats, tuple(dropped), excess)
 
 
-def _names(found: Sequence[object], keep: Keep) -> tuple[str, ...]:
-    names = [item.name for item in found if isinstance(item, _Slot) and item.keep is keep]
-    return tuple(dict.fromkeys(names))
+def _names(found: Sequence[object], keep: Keep) -> list[str]:
+    return [item.name for item in found if isinstance(item, _Slot) and item.keep is keep]
 
 
 def _is_direct(rule: str, attributes: Mapping[str, str]) -> bool:
@@ -449,7 +490,7 @@ def _fault(trace_id: bytes, span_id: bytes, start: int, end: int) -> str | None:
     """Why a span can never be stored, in words that hold nothing of its content."""
     if len(trace_id) != 16 or trace_id == _NO_TRACE:
         return "trace_id is not 16 bytes, or all zero"
-    if len(span_id) != 8 or span_id == _NO_SPAN:
+    if len(span_id) != 8 or span_id == NO_SPAN:
         return "span_id is not 8 bytes, or all zero"
     if not 0 < start <= _MAX_NANOS:
         return "start_time_unix_nano is zero or beyond the year 2262"

@@ -11,24 +11,25 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from microdollar_exporter.access.guard import Guard
 from microdollar_exporter.access.tls import Tls
 from microdollar_exporter.access.tokens import TokenFile
+from microdollar_exporter.aside import Reduces, ReducesAside
 from microdollar_exporter.ask.connect import Card, Role
 from microdollar_exporter.ask.http import Queries, ask_routes
-from microdollar_exporter.book import Bookkeeper
 from microdollar_exporter.customer import CUSTOMER_KEYS
 from microdollar_exporter.errors import StoreLocked, StoreUnavailable, UsageError
 from microdollar_exporter.listen import LOOPBACK, Address, HttpDoor, bind
+from microdollar_exporter.operate import ACTS
 from microdollar_exporter.operate.door import act_routes
+from microdollar_exporter.operate.prices import USE_PRICES, PricesInUse
 from microdollar_exporter.operate.pseudonyms import PseudonymReducer, Pseudonyms
 from microdollar_exporter.operate.told import record_told
-from microdollar_exporter.price import Engine
-from microdollar_exporter.price.importer import import_genai_prices
-from microdollar_exporter.receive import Bounds, Gate, GrpcDoor, Ingest, Reduces, otlp_routes
+from microdollar_exporter.receive import Bounds, Gate, GrpcDoor, Ingest, otlp_routes
 from microdollar_exporter.reduce import Reducer
 from microdollar_exporter.store import Store, Writer
 from microdollar_exporter.store.writer import WAITING_SPANS
@@ -55,7 +56,8 @@ class Settings:
     `tokens` None is the token file beside the ledger; `insecure` lets anyone who reaches a door
     send spans; `otlp_metrics` sends the exporter's own metrics on. `customer_keys` are the
     attributes of other emitters that name a customer; `pseudonyms` is the file of the key by which
-    pseudonyms are kept for names, None to keep names.
+    pseudonyms are kept for names, None to keep names. `overrides` is the file of the operator's own
+    prices, None for the one beside the ledger if there is one.
     """
 
     db: Path
@@ -68,6 +70,7 @@ class Settings:
     otlp_metrics: bool = False
     customer_keys: tuple[str, ...] = CUSTOMER_KEYS
     pseudonyms: Path | None = None
+    overrides: Path | None = None
 
 
 def serve(settings: Settings) -> None:
@@ -102,24 +105,23 @@ async def _serve(settings: Settings) -> None:
         if store is None:
             return
         stack.callback(store.close)
-        prices = await asyncio.to_thread(import_genai_prices)
-        store.record_book(prices)
+        prices = await asyncio.to_thread(PricesInUse, store, settings.overrides)
         record_told(store, settings.customer_keys, pseudonyms.check if pseudonyms else None)
-        engine = Engine(prices)
-        writer = Writer(
-            store,
-            Bookkeeper(engine.price, engine.flat, prices.id),
-            on_fatal=lambda: loop.call_soon_threadsafe(stop.set),
-        )
+        writer = Writer(store, prices, on_fatal=lambda: loop.call_soon_threadsafe(stop.set))
         stack.callback(_close, writer, db)
+        new_reducer = _new_reducer(settings, pseudonyms)
+        reducer_aside = ReducesAside(new_reducer)
+        stack.callback(reducer_aside.close)
         doors = _Doors(
             settings,
             stop=stop,
             store=store,
             writer=writer,
+            prices=prices,
             tokens=tokens,
             metrics=metrics,
-            new_reducer=_new_reducer(settings, pseudonyms),
+            reducer=new_reducer(),
+            reducer_aside=reducer_aside,
         )
         await doors.serve(listener)
         if store.broken:
@@ -131,8 +133,8 @@ async def _serve(settings: Settings) -> None:
 
 def _new_reducer(settings: Settings, pseudonyms: Pseudonyms | None) -> Callable[[], Reduces]:
     if pseudonyms is None:
-        return lambda: Reducer(settings.customer_keys)
-    return lambda: PseudonymReducer(pseudonyms, settings.customer_keys)
+        return partial(Reducer, settings.customer_keys)
+    return partial(PseudonymReducer, pseudonyms, settings.customer_keys)
 
 
 def _exposed(settings: Settings) -> str:
@@ -202,9 +204,11 @@ class _Doors:
         stop: asyncio.Event,
         store: Store,
         writer: Writer,
+        prices: PricesInUse,
         tokens: TokenFile,
         metrics: Metrics,
-        new_reducer: Callable[[], Reduces],
+        reducer: Reduces,
+        reducer_aside: Reduces,
     ) -> None:
         self._settings = settings
         self._stop = stop
@@ -213,12 +217,19 @@ class _Doors:
         self._tokens = tokens
         self._guard = guard = Guard(tokens, insecure=settings.insecure)
         self._gate = Gate(settings.bounds)
-        self._ingest = Ingest(writer, guard, self._gate, metrics.observe, new_reducer)
+        self._ingest = Ingest(
+            writer,
+            guard,
+            self._gate,
+            metrics.observe,
+            reducer=reducer,
+            reducer_aside=reducer_aside,
+        )
         self._queries = Queries(store.cursor)
         metrics.watch(Sources(self._ingest, self._gate, writer, self._queries.__len__))
         self._inner = [
             *ask_routes(self._queries, guard, self._counters),
-            *act_routes(writer.run, guard),
+            *act_routes(writer.run, guard, {**ACTS, USE_PRICES: prices.use}),
             *telemetry_routes(guard, self._unready, metrics.text),
         ]
 

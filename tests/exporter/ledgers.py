@@ -25,10 +25,11 @@ DAY = 86_400_000_000
 def price(row: UsageRow) -> Price:
     """2.000001 microdollars for an output token; `nebula-1` has no price."""
     if row.response_model == "nebula-1":
-        return Price(cost=None, status="unpriced_model", price_row=None, note="no price")
+        return Price(None, None, "unpriced_model", None, "no price")
     if row.usage.output is None:
-        return Price(cost=None, status="bad_usage", price_row=None, note="usage not reported")
-    return Price(cost=row.usage.output * 2_000_001, status="priced", price_row="r", note=None)
+        return Price(None, None, "bad_usage", None, "usage not reported")
+    cost = row.usage.output * 2_000_001
+    return Price(cost, cost, "priced", "r", None)
 
 
 entries = Bookkeeper(price)
@@ -45,7 +46,7 @@ def reduced(*requests: ExportTraceServiceRequest) -> Reduced:
 
 def evidence_of(*requests: ExportTraceServiceRequest) -> list[Evidence]:
     """The evidence in requests."""
-    return reduced(*requests).evidence
+    return list(reduced(*requests).evidence)
 
 
 def booked(evidence: Sequence[Evidence], price: Pricer) -> list[Entry]:
@@ -58,13 +59,16 @@ def booked(evidence: Sequence[Evidence], price: Pricer) -> list[Entry]:
         made.extend(booking.entries)
         return booking
 
-    _scratch().append(evidence, book)
+    scratch = _scratch()
+    # What was there before would be related to a call with the same response.
+    scratch.cursor().execute("DELETE FROM span; DELETE FROM ledger")
+    scratch.append(evidence, book)
     return made
 
 
 @functools.cache
 def _scratch() -> Store:
-    """One ledger for all that only want to see entries; spans have fresh ids."""
+    """One ledger for all that only want to see entries."""
     folder = tempfile.TemporaryDirectory()
     atexit.register(folder.cleanup)
     store = Store(Path(folder.name) / "meter.duckdb")

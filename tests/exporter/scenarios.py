@@ -22,6 +22,7 @@ from tests.fakes.otlp import STARTED_AT, Value, key_values, request
 __all__ = ["SCENARIOS", "Booked", "Scenario", "Sketch"]
 
 SECOND: Final = 1_000_000
+HOUR: Final = 3600.0
 DATED: Final = {"gpt-6-luna": "gpt-6-luna-2026-05-01", "claude-sonnet-5-5": "claude-sonnet-5-5"}
 
 
@@ -874,6 +875,24 @@ SCENARIOS: Final[Sequence[Scenario]] = (
             ours("first", Id("a"), output=40, inside="sum", customer="acme"),
         ],
         [Booked("sum", "acme", output=100)],
+    ),
+    # Far apart in time.
+    Scenario(
+        "one response, told by three traces, each within a day of the next",
+        [
+            openllmetry("first", Id("a"), trace="first"),
+            openllmetry("next", Id("a"), trace="next", start=20 * HOUR),
+            openllmetry("last", Id("a"), trace="last", start=40 * HOUR),
+        ],
+        [Booked("first")],
+    ),
+    Scenario(
+        "an agent elsewhere that runs for 30 hours, with a call late in it",
+        [
+            mistral_agent("agent", output=80, lasts=30 * HOUR),
+            ours("call", Id("a"), output=40, inside="agent", start=25 * HOUR),
+        ],
+        [Booked("call")],
     ),
 )
 """Every scenario. None has more than four spans, so that all orders of arrival can be tried."""

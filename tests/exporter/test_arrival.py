@@ -18,7 +18,8 @@ from tests.exporter.scenarios import SCENARIOS, Booked, Scenario
 
 def price(row: UsageRow) -> Price:
     """A picodollar for each token of output, so that cost tells entries apart."""
-    return Price(row.usage.output or 0, "priced", "row", None)
+    cost = row.usage.output or 0
+    return Price(cost, cost, "priced", "row", None)
 
 
 @pytest.fixture(scope="module")

@@ -187,6 +187,20 @@ def test_spans_that_come_again_bring_nothing_back(store: Store) -> None:
     assert rows(store, "SELECT count(*) FROM span") == [(2,)]
 
 
+@pytest.mark.parametrize(
+    ("response_id", "known"), [(SECRETS[3], 1), ("chatcmpl-1", 0)], ids=["strong", "weak"]
+)
+def test_another_witness_that_comes_later_brings_nothing_back(
+    store: Store, response_id: str, known: int
+) -> None:
+    """It tells of the same response, if that has an id which no other can have by chance."""
+    append(store, call(NAME, gen_ai__response__id=response_id))
+    erase(store, {"customer": NAME, "apply": True, **WHO})
+    late = call(NAME, gen_ai__response__id=response_id, started_at=STARTED_AT + MINUTE)
+    appended = store.append(evidence_of(request(late, scope=FOREIGN)), entries)
+    assert (appended.duplicates, appended.new) == (known, 1 - known)
+
+
 def test_no_call_counts_as_missing_for_having_been_erased(store: Store, tmp_path: Path) -> None:
     """Of the numbers of a process some were the customer's."""
     for number in range(1, 8):

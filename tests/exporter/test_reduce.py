@@ -2,6 +2,7 @@
 """Reducing a span to evidence."""
 
 import json
+import pickle
 import struct
 from dataclasses import asdict
 
@@ -214,7 +215,7 @@ def test_whatever_a_span_says_can_be_booked_and_stored(
         md.USAGE_ADDITIONAL: json.dumps([{"model": further, "output": further}]),
     }
     evidence = evidence_of(request(span({**extra, **attributes})))
-    entries = booked(evidence, lambda _: Price(1, "priced", "r", None))
+    entries = booked(evidence, lambda _: Price(1, 1, "priced", "r", None))
     assert sum(entry.calls for entry in entries) == sum(
         item.profile.role == "call" for item in evidence
     )
@@ -331,3 +332,24 @@ def test_content_is_not_remembered_either() -> None:
     reducer.reduce(request(call(gen_ai__request__model=CANARY * 40)).SerializeToString())
     remembered = [value for value in vars(reducer).values() if isinstance(value, dict)]
     assert CANARY not in repr([list(there) for there in remembered])
+
+
+def test_what_is_remembered_of_large_attributes_is_small_and_holds_nothing_else_of_them() -> None:
+    """Memory is the exporter's, and what stands beside a value that is kept may be content."""
+    reducer = Reducer()
+    for number in range(3):
+        beside = f"canary {number} " + "x" * 100_000
+        said = request(
+            span({ga.OPERATION_NAME: "chat", ga.RESPONSE_FINISH_REASONS: ["stop", beside]}),
+            resource={"service.name": "app", "process.command_args": beside},
+        )
+        [one] = reducer.reduce(said.SerializeToString()).evidence
+        assert one.profile.service == "app"
+    assert len(pickle.dumps(remembered(reducer))) < 20_000
+    assert b"canary" not in pickle.dumps(remembered(reducer))
+
+
+def remembered(reducer: Reducer) -> list[object]:
+    """The keys of everything that a reducer keeps between requests."""
+    kept = [reducer._slots, reducer._names, reducer._shared, reducer._recent, reducer._contexts]
+    return [list(part) for part in kept] + [[text for _, text in reducer._long]]

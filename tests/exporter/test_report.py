@@ -243,10 +243,14 @@ def test_evidence_of_a_call_that_no_entry_stands_for_is_said_as_a_fault(tmp_path
     store = InTime(tmp_path / "meter.duckdb")
     store.append(booked_one, entries)
     store.append([*beside, *elsewhere, *at_once, *lost], lambda _, __: Booking(()))
+    [held] = evidence_of(request(call(), scope="litellm"))
+    store.hold_back(held)
     store.close()
     made = report_on(connect(tmp_path / "meter.duckdb"))
-    assert made.unbooked == {"litellm": 1, "logfire.openai": 1}
-    assert made.honesty.endswith(" Not booked, by a fault: 2 calls of litellm, logfire.openai.")
+    assert made.unbooked == {"litellm": 2, "logfire.openai": 1}
+    assert made.honesty.endswith(
+        " Not booked: 3 calls of litellm, logfire.openai; the exporter's log says why."
+    )
 
 
 def _reported(folder: Path, evidence: Sequence[Evidence]) -> Report:

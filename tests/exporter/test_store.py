@@ -18,7 +18,7 @@ from microdollar_exporter.errors import Busy, StoreError, StoreLocked, StoreUnav
 from microdollar_exporter.evidence import Evidence
 from microdollar_exporter.price import Book, Price
 from microdollar_exporter.price.importer import import_genai_prices
-from microdollar_exporter.store import Booking, Known, Store, Writer, writer
+from microdollar_exporter.store import Booker, Booking, Known, Store, Writer, writer
 from microdollar_exporter.store.migrations import MIGRATIONS
 from microdollar_exporter.usage import UsageRow
 from tests.exporter.ledgers import evidence_of
@@ -61,18 +61,21 @@ LEDGER_COLUMNS = [
     "usage_source",
     "rule",
     "cost",
+    "list_cost",
     "price_status",
+    "price_note",
     "price_row",
     "price_book",
     "reverses",
     "decision",
     "reason",
+    "assigned_by",
 ]
 
 
 def a_picodollar_each(row: UsageRow) -> Price:
     """A price that tells entries apart by nothing but their number."""
-    return Price(cost=1, status="priced", price_row="row", note=None)
+    return Price(1, 1, "priced", "row", None)
 
 
 entries = Bookkeeper(a_picodollar_each)
@@ -312,16 +315,14 @@ def test_a_span_that_cannot_be_stored_costs_no_other(store: Store) -> None:
     """It is refused for itself, though it shares its commit with many."""
     gate, started = threading.Event(), threading.Event()
     batches = [evidence(3), evidence(3), evidence(3)]
-    poison = batches[1][1].span_id
+    batches[1][1] = batches[1][1]._replace(boot_id="\ud800")
 
-    def choke(batch: Sequence[Evidence], known: Known) -> Booking:
+    def wait_first(batch: Sequence[Evidence], known: Known) -> Booking:
         started.set()
         gate.wait(30)
-        if any(item.span_id == poison for item in batch):
-            raise UnicodeError
         return entries(batch, known)
 
-    writing = Writer(store, choke)
+    writing = Writer(store, wait_first)
     first = writing.submit(evidence())
     assert started.wait(30)
     futures = [writing.submit(batch) for batch in batches]
@@ -330,6 +331,79 @@ def test_a_span_that_cannot_be_stored_costs_no_other(store: Store) -> None:
     assert [future.result(30) for future in futures] == [0, 1, 0]
     assert one(store, "SELECT count(*), sum(calls) FROM ledger") == (9, 9)
     writing.close()
+
+
+def test_a_span_that_cannot_be_booked_is_kept_and_booked_once_it_can_be(path: Path) -> None:
+    """The fault is ours: what it consumed is not lost by it, nor is that of any other."""
+    batch = evidence(3)
+    poison = batch[1].span_id
+
+    def choke(batch: Sequence[Evidence], known: Known) -> Booking:
+        if any(item.span_id == poison for item in batch):
+            raise ZeroDivisionError
+        return entries(batch, known)
+
+    store = Store(path)
+    writing = Writer(store, choke)
+    assert writing.submit(batch).result(30) == 0
+    assert writing.submit(batch).result(30) == 0, "sent again it is not kept twice"
+    assert writing.tally.held == 1
+    assert one(store, "SELECT count(*), sum(calls) FROM ledger") == (2, 2)
+    assert one(store, "SELECT count(*), any_value(span_id) FROM held_span") == (1, poison)
+    writing.close()
+    store.close()
+    reopened = Store(path)
+    assert reopened.take_in(entries) == 1
+    assert one(reopened, "SELECT count(*), sum(calls) FROM ledger") == (3, 3)
+    assert one(reopened, "SELECT count(*) FROM held_span") == (0,)
+    reopened.close()
+
+
+def test_spans_that_are_held_back_are_tried_again_after_the_disk_has_failed(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def choke(batch: Sequence[Evidence], known: Known) -> Booking:
+        raise ZeroDivisionError
+
+    def full(*_: object) -> int:
+        raise StoreUnavailable("disk full")
+
+    store = Store(path)
+    writing = Writer(store, choke)
+    assert writing.submit(evidence()).result(30) == 0
+    writing.close()
+    store.close()
+    reopened = Store(path)
+    with monkeypatch.context() as during, pytest.raises(StoreUnavailable):
+        during.setattr(Store, "_take_in", full)
+        reopened.take_in(entries)
+    assert reopened.take_in(entries) == 1
+    reopened.close()
+
+
+def test_of_spans_that_are_held_back_one_that_cannot_be_booked_yet_keeps_no_other(
+    path: Path,
+) -> None:
+    batch = evidence(3)
+
+    def choke_on(*poison: Evidence) -> Booker:
+        def book(batch: Sequence[Evidence], known: Known) -> Booking:
+            if {item.span_id for item in batch} & {item.span_id for item in poison}:
+                raise ZeroDivisionError
+            return entries(batch, known)
+
+        return book
+
+    store = Store(path)
+    writing = Writer(store, choke_on(*batch))
+    assert writing.submit(batch).result(30) == 0
+    writing.close()
+    store.close()
+    reopened = Store(path)
+    assert reopened.take_in(choke_on(batch[1])) == 2
+    assert one(reopened, "SELECT count(*), sum(calls) FROM ledger") == (2, 2)
+    assert one(reopened, "SELECT span_id FROM held_span") == (batch[1].span_id,)
+    reopened.close()
 
 
 def test_when_duckdb_gives_up_nobody_is_left_waiting(store: Store) -> None:

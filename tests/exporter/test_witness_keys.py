@@ -40,6 +40,7 @@ def wrapped(response_id: str) -> str:
         "f47ac10b58cc4372a5670e02b2c3d479",
         "pZ8JaPyOFs6YkdUP9vLxqAE",
         "8313807536837492492",
+        "chatcmpl-CXkpQvNhLmRtYwZbDfGjSsAaUuEeO",
     ],
 )
 def test_random_ids_are_strong(response_id: str) -> None:
@@ -59,6 +60,8 @@ def test_random_ids_are_strong(response_id: str) -> None:
         "00000000-0000-0000-0000-000000000001",
         "test-response-of-the-mock-server",
         "chatcmpl-helloworldresponse",
+        "chatcmpl-TheAnswerOfTheMockServerForTests",
+        "CONSTANT-OF-THE-MOCK-SERVER",
     ],
 )
 def test_short_constant_and_counted_ids_are_weak(response_id: str) -> None:
@@ -73,6 +76,17 @@ def test_sixteen_characters_of_eight_kinds_are_strong() -> None:
     assert key("msg_abcdef1aabcdef1a") == Key("msg_abcdef1aabcdef1a", strong=False)
     assert key("123456789012345678") == Key("123456789012345678", strong=True)
     assert key("12345678901234567") == Key("12345678901234567", strong=False)
+
+
+def test_letters_alone_are_strong_if_a_third_to_two_thirds_are_capitals() -> None:
+    """Of OpenAI's ids one in 170 has no digit; words in camel case have fewer capitals."""
+    for response_id, strong in (
+        ("chatcmpl-ABCDEFabcdefghijkl", True),
+        ("chatcmpl-ABCDEfabcdefghijkl", False),
+        ("chatcmpl-abcdefABCDEFGHIJKL", True),
+        ("chatcmpl-abcdeFABCDEFGHIJKL", False),
+    ):
+        assert key(response_id) == Key(response_id, strong)
 
 
 @pytest.mark.parametrize("response_id", [None, "aitxt-4f9KbXnQ81LsWzTq", "aiobj-4f9KbXnQ81LsWzTq"])

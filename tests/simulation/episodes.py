@@ -129,7 +129,9 @@ class _Maker:
 
     def response_id(self, prefix: str = "chatcmpl-") -> str:
         """An id that no other response has."""
-        return prefix + "".join(self.random.choices("abcdefghjkmnpqrstuvwxyz23456789", k=24))
+        # As with providers' ids, hardly any of which has no digit, but never without one.
+        letters = self.random.choices("abcdefghjkmnpqrstuvwxyz23456789", k=24)
+        return prefix + "".join(letters) + "7"
 
     def report(
         self,

@@ -33,16 +33,17 @@ def price(row: UsageRow) -> Price:
     """The prices of `episodes`."""
     usage = row.usage
     if usage.output is None or usage.input_uncached is None:
-        return Price(cost=None, status="bad_usage", price_row=None, note="usage not reported")
+        return Price(None, None, "bad_usage", None, "usage not reported")
     cost = (
         usage.input_uncached * UNCACHED + (usage.cache_read or 0) * CACHED + usage.output * OUTPUT
     )
-    return Price(cost=cost, status="priced", price_row="row", note=None)
+    return Price(cost, cost, "priced", "row", None)
 
 
 def flat(_: UsageRow) -> Flat:
     """The same prices as rates."""
-    return Flat((UNCACHED, CACHED, None, None, None, None, OUTPUT), "row", None, None, None)
+    rates = (UNCACHED, CACHED, None, None, None, None, OUTPUT)
+    return Flat(rates, rates, "row", None, None, None)
 
 
 class Clock:

@@ -19,9 +19,9 @@ from typing import Any, Final, NoReturn
 
 import duckdb
 
-from microdollar_exporter import serve as serve_module
 from microdollar_exporter.book import Bookkeeper
 from microdollar_exporter.cli import main
+from microdollar_exporter.price.shipped import shipped
 from microdollar_exporter.receive import Ingest
 from microdollar_exporter.store import Writer
 from microdollar_exporter.store import file as file_module
@@ -188,8 +188,7 @@ def _ended(pid: int) -> int:
 
 
 def _main() -> None:
-    prices = serve_module.import_genai_prices()
-    serve_module.import_genai_prices = lambda: prices
+    shipped()  # once, for all that are forked
     # One thread is enough for files this small, and many processes are about.
     file_module._WRITER_CONFIG = {**file_module._WRITER_CONFIG, "threads": "1"}
     for line in sys.stdin:

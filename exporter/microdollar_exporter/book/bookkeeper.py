@@ -4,9 +4,13 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from microdollar_exporter.book.bulk import Bulk, Flattener
+import numpy as np
+
+from microdollar_exporter.batch import Batch
+from microdollar_exporter.book.bulk import Bulk
 from microdollar_exporter.book.entries import Pricer, entries_of, tags
 from microdollar_exporter.book.inheritance import inherited
+from microdollar_exporter.book.outlines import Flattener
 from microdollar_exporter.book.relatives import Pool, gather
 from microdollar_exporter.customer import Customers
 from microdollar_exporter.entry import Entry, Standing, reversal
@@ -44,18 +48,22 @@ class Bookkeeper:
 
     def __call__(self, new: Sequence[Evidence], known: Known) -> Booking:
         """The entries for evidence that has just been stored, and reversals of superseded ones."""
+        batch = Batch.of(new)
         if known.decisions is not self._decisions:
             self._decide(known.decisions)
-        seeds = [item for item in new if not item.profile.direct]
+        related = np.flatnonzero(~batch.direct).tolist()
         if known.has_links():
-            seeds += known.linked([item for item in new if item.profile.direct], NEAR)
-        apart = {item.identity for item in seeds}
-        alone = [item for item in new if item.identity not in apart] if seeds else new
-        bulk, rest = self._bulk.book(alone)
+            direct = np.flatnonzero(batch.direct)
+            related += direct[known.linked(batch.only(direct.tolist()), NEAR)].tolist()
+        bulk, rest = self._bulk.book(batch.without(related))
         entries = [entry for item in rest for entry in self._entries(item, normalise(item))]
-        if not seeds:
+        if not related:
             return Booking(entries, bulk)
-        together, superseded = self._reconcile(gather(seeds, known), apart, known)
+        seeds = [batch[position] for position in related]
+        apart = {item.identity for item in seeds}
+        pool = gather(seeds, known)
+        around = known.around(pool.spans.values())
+        together, superseded = self._reconcile(pool, apart, around)
         return Booking(entries + together, bulk, superseded)
 
     def _reconcile(self, pool: Pool, new: set[Identity], known: Known) -> tuple[list[Entry], int]:
@@ -148,8 +156,8 @@ def _completed(rows: Sequence[UsageRow], others: Sequence[UsageRow]) -> list[Usa
 
 
 _PRICE_AND_PLACE: Final = frozenset(
-    {"kind", "revision", "cost", "price_status", "price_row", "price_book", "reverses"}
-    | {"decision", "reason"}
+    {"kind", "revision", "cost", "list_cost", "price_status", "price_note", "price_row"}
+    | {"price_book", "reverses", "decision", "reason", "assigned_by"}
 )
 _COMPARED: Final = [
     index for index, name in enumerate(Entry._fields) if name not in _PRICE_AND_PLACE
@@ -163,10 +171,14 @@ def _facts(entry: Entry) -> list[object]:
 
 def _keep_decisions(wanted: Iterable[Entry], there: Sequence[Standing]) -> list[Entry]:
     """An operator's decision on whose call it was outlives a change of witness."""
-    decided = next((s.entry for s in there if s.entry.decision and s.entry.customer_id), None)
+    decided = next((s.entry for s in there if s.entry.assigned_by and s.entry.customer_id), None)
     if decided is None:
         return list(wanted)
     return [
-        entry._replace(customer_id=decided.customer_id, decision=decided.decision)
+        entry._replace(
+            customer_id=decided.customer_id,
+            decision=decided.assigned_by,
+            assigned_by=decided.assigned_by,
+        )
         for entry in wanted
     ]

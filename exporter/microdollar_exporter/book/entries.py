@@ -49,9 +49,8 @@ def entries_of(
     for row in rows:
         priced = _price(row, price)
         reason = "call" if row.calls else "further model"
-        if row.notes or notes or priced.note:
-            said = [reason, *row.notes, *notes]
-            reason = "; ".join([*said, priced.note] if priced.note else said)
+        if row.notes or notes:
+            reason = "; ".join([reason, *row.notes, *notes])
         usage = row.usage
         made.append(
             Entry(
@@ -77,7 +76,9 @@ def entries_of(
                 row.source,
                 profile.rule,
                 None if priced.cost is None else microdollars(priced.cost),
+                None if priced.list_cost is None else microdollars(priced.list_cost),
                 priced.status,
+                priced.note,
                 priced.price_row,
                 price_book,
                 None,
@@ -94,11 +95,13 @@ def _price(row: UsageRow, price: Pricer) -> Price:
         priced = price(row)
         if row.notes and priced.status in _EXACT:
             # The price is exact, and what it was applied to is not.
-            priced = priced._replace(status="fallback")
+            note = "; ".join([*row.notes, priced.note] if priced.note else row.notes)
+            priced = priced._replace(status="fallback", note=note)
     except Exception:
         log.exception("pricing failed; the call is booked without a cost")
-        return Price(cost=None, status="bad_usage", price_row=None, note="pricing failed")
-    if priced.cost is not None and abs(priced.cost) > MAX_PICODOLLARS:
-        note = f"a cost of {priced.cost} picodollars is beyond what an entry can hold"
-        return Price(cost=None, status="bad_usage", price_row=priced.price_row, note=note)
+        return Price(None, None, "bad_usage", None, "pricing failed")
+    for cost in (priced.cost, priced.list_cost):
+        if cost is not None and abs(cost) > MAX_PICODOLLARS:
+            note = f"a cost of {cost} picodollars is beyond what an entry can hold"
+            return Price(None, None, "bad_usage", priced.price_row, note)
     return priced

@@ -4,9 +4,11 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from microdollar_exporter.evidence import Evidence, Identity
 from microdollar_exporter.normalise import normalise
-from microdollar_exporter.store import Known
+from microdollar_exporter.store import WINDOW, Known, spells
 from microdollar_exporter.usage import UsageRow
 from microdollar_exporter.witness import (
     ANTHROPIC_REQUEST_ID,
@@ -56,17 +58,31 @@ def gather(seeds: Sequence[Evidence], known: Known) -> Pool:
     """
     pool = Pool()
     pool.take(seeds)
-    frontier = _with_heirs(seeds, pool, known)
-    while frontier:
-        found = pool.take(known.ancestors(frontier))
-        claims = [item for item in (*frontier, *found) if item.profile.role != "other"]
-        calls = [item for item in claims if item.profile.role == "call"]
-        found += pool.take(known.descendants(claims))
-        found += pool.take(known.told_again(claims))
-        found += pool.take(_answering(claims, pool, known))
-        found += pool.take(_beside(calls, pool, known))
-        frontier = found
+    for cluster in _clusters(seeds):
+        frontier = _with_heirs(cluster, pool, known.around(cluster))
+        while frontier:
+            # Each step looks around what it starts from, however far that is from the seeds.
+            near = known.around(frontier)
+            found = pool.take(near.ancestors(frontier))
+            claims = [item for item in (*frontier, *found) if item.profile.role != "other"]
+            calls = [item for item in claims if item.profile.role == "call"]
+            if claims:
+                near = known.around(claims)
+            found += pool.take(near.descendants(claims))
+            found += pool.take(near.told_again(claims))
+            found += pool.take(_answering(claims, pool, near))
+            found += pool.take(_beside(calls, pool, near))
+            frontier = found
     return pool
+
+
+def _clusters(seeds: Sequence[Evidence]) -> list[list[Evidence]]:
+    """The seeds, those apart that are far apart in time."""
+    starts = np.array([item.started_at for item in seeds], np.int64)
+    return [
+        [item for item in seeds if first <= item.started_at <= last]
+        for first, last in spells(starts, WINDOW)
+    ]
 
 
 def _answering(claims: Iterable[Evidence], pool: Pool, known: Known) -> list[Evidence]:

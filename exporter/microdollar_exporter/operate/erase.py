@@ -32,6 +32,7 @@ from microdollar_exporter.operate.remove import (
     copy_the_rest,
     decided_at,
     note_calls,
+    note_responses,
     note_spans,
     record,
     sum_up,
@@ -203,6 +204,7 @@ def _fill(
     note_calls(con, f"(FROM old.span SEMI JOIN gone USING ({_OF_CALL}))", blot.pattern)
     copy_whole(con, "removed_span")
     note_spans(con, "gone")
+    note_responses(con, f"old.ledger SEMI JOIN gone USING ({_OF_CALL})")
     for decision in decisions_in(con):
         record(con, blot.decision(decision))
     record(con, _decision(con, customer, decision_id, who, found))

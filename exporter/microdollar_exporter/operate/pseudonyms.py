@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final, Self
 
 from microdollar_exporter.allow import WHOSE
+from microdollar_exporter.batch import Batch
 from microdollar_exporter.errors import UsageError
 from microdollar_exporter.evidence import RESOURCE, Evidence, Profile
 from microdollar_exporter.reduce import Reduced, Reducer
@@ -59,6 +60,9 @@ class Pseudonyms:
             )
         return cls(key)
 
+    def __reduce__(self) -> tuple[type[Self], tuple[bytes]]:
+        return type(self), (self._key,)
+
     def _of(self, name: str) -> str:
         """The pseudonym of a customer, a user or a session."""
         return _PREFIX + hmac.digest(self._key, name.encode(), "sha256").hex()[:_DIGITS]
@@ -81,7 +85,7 @@ class PseudonymReducer:
     def reduce(self, body: bytes) -> Reduced:
         """As `Reducer.reduce`."""
         reduced = self._reducer.reduce(body)
-        reduced.evidence = [self._hide(item) for item in reduced.evidence]
+        reduced.evidence = Batch.of([self._hide(item) for item in reduced.evidence])
         return reduced
 
     def _hide(self, item: Evidence) -> Evidence:

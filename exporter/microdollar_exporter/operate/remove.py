@@ -16,7 +16,7 @@ from microdollar_exporter.errors import ActFailed
 from microdollar_exporter.operate.arguments import ERASED
 from microdollar_exporter.operate.rewrite import copy_whole
 from microdollar_exporter.store import Decision
-from microdollar_exporter.store.removed import FINGERPRINT
+from microdollar_exporter.store.removed import FINGERPRINT, RESPONSE_FINGERPRINT
 from microdollar_exporter.usage import BUCKETS, PARTS
 from microdollar_semconv import attributes as md
 
@@ -27,6 +27,7 @@ __all__ = [
     "copy_the_rest",
     "decided_at",
     "note_calls",
+    "note_responses",
     "note_spans",
     "record",
     "sum_up",
@@ -37,7 +38,7 @@ _OF_A_SUM: Final = (
     *("kind", "provider", "operation", "service_tier", "usage_source", "rule"),
     *("price_status", "price_row", "price_book"),
 )
-_NAMED: Final = ("service", "environment", "request_model", "response_model")
+_NAMED: Final = ("service", "environment", "request_model", "response_model", "price_note")
 """What a sender words, in which a customer's name may be."""
 _WHOLE: Final = ("schema_version", "price_book", "price_row", "price_book_in_force", "archive_part")
 _HANDLED: Final = frozenset(
@@ -89,6 +90,7 @@ def sum_up(con: duckdb.DuckDBPyConnection, sums: Sums) -> None:
                 CAST(CAST(started_at AS DATE) AS TIMESTAMP) AS started_at,
                 CAST(recorded_at AS DATE) AS recorded_on, cost IS NULL AS is_unpriced,
                 max(recorded_at) AS recorded_at, sum(cost) AS cost,
+                sum(list_cost) AS list_cost,
                 {", ".join(f"CAST(sum({name}) AS BIGINT) AS {name}" for name in _SUMMED)},
                 list(units) FILTER (cardinality(units) > 0) AS all_units
             FROM {sums.entries} GROUP BY ALL
@@ -173,10 +175,19 @@ def record(con: duckdb.DuckDBPyConnection, decision: Decision) -> None:
 
 def note_spans(con: duckdb.DuckDBPyConnection, spans: str) -> None:
     """Keep hashes of what removed spans were known by; `spans` is a FROM clause with that."""
+    _note(con, FINGERPRINT, spans)
+
+
+def note_responses(con: duckdb.DuckDBPyConnection, calls: str) -> None:
+    """Keep hashes of the responses of removed calls, of which others may tell yet."""
+    _note(con, RESPONSE_FINGERPRINT, calls)
+
+
+def _note(con: duckdb.DuckDBPyConnection, fingerprint: str, source: str) -> None:
     con.execute(f"""
         INSERT INTO fresh.removed_span BY NAME
-        SELECT DISTINCT CAST(started_at AS DATE) AS started_on, {FINGERPRINT} AS fingerprint
-        FROM {spans}""")
+        SELECT DISTINCT CAST(started_at AS DATE) AS started_on, {fingerprint} AS fingerprint
+        FROM {source} WHERE {fingerprint} IS NOT NULL""")
 
 
 def copy_the_rest(con: duckdb.DuckDBPyConnection) -> None:
@@ -200,7 +211,7 @@ def check(con: duckdb.DuckDBPyConnection) -> None:
     Raises:
         ActFailed: one is not.
     """
-    columns = ", ".join(f"sum({name})" for name in (*_SUMMED, "cost"))
+    columns = ", ".join(f"sum({name})" for name in (*_SUMMED, "cost", "list_cost"))
     found = [
         (
             con.execute(f"SELECT {columns} FROM {database}.ledger").fetchall(),

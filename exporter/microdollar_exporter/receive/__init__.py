@@ -3,7 +3,7 @@
 
 from microdollar_exporter.receive.grpc import GrpcDoor
 from microdollar_exporter.receive.http import otlp_routes
-from microdollar_exporter.receive.ingest import Ingest, Reduces
+from microdollar_exporter.receive.ingest import Ingest
 from microdollar_exporter.receive.limits import Bounds, Gate
 
-__all__ = ["Bounds", "Gate", "GrpcDoor", "Ingest", "Reduces", "otlp_routes"]
+__all__ = ["Bounds", "Gate", "GrpcDoor", "Ingest", "otlp_routes"]

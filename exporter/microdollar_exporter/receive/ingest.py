@@ -16,6 +16,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from microdollar_exporter.access.guard import Guard
 from microdollar_exporter.access.scopes import INGEST
+from microdollar_exporter.aside import Reduces
 from microdollar_exporter.errors import MicrodollarError, TooLarge, TooSlow
 from microdollar_exporter.evidence import Evidence
 from microdollar_exporter.receive.encodings import unpack
@@ -24,7 +25,7 @@ from microdollar_exporter.receive.otlp_json import NOT_A_SPAN, to_protobuf
 from microdollar_exporter.receive.status import Refusal, refusal
 from microdollar_exporter.reduce import Reduced, Reducer
 
-__all__ = ["Body", "Door", "Ingest", "Read", "Reduces", "RefusedExport"]
+__all__ = ["Body", "Door", "Ingest", "Read", "RefusedExport"]
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +33,8 @@ Door = Literal["grpc", "http"]
 
 _ARRIVAL_SECONDS = 60.0
 """A request that takes longer to arrive gives its place to others."""
-_ASIDE_BYTES = 1024 * 1024
-"""Beyond this a request is worked on aside, so that small ones are answered meanwhile."""
+_ASIDE_BYTES = 64 * 1024
+"""Beyond this a request is worked on aside: small ones take less time than to pass them on."""
 _JSON_SHARE = 4
 """Reading JSON takes some times the memory of protobuf, so a request may have this much less."""
 _UNSTORABLE = "cannot be stored, or older than what is kept; the exporter's log says more"
@@ -64,13 +65,6 @@ class RefusedExport(Exception):
         self.refusal = refusal
 
 
-class Reduces(Protocol):
-    """What is asked of a `Reducer`, or of what stands in for one."""
-
-    def reduce(self, body: bytes) -> Reduced:
-        """Reduce every span of an export request."""
-
-
 class _Submits(Protocol):
     """What is asked of the writer."""
 
@@ -97,16 +91,21 @@ class Ingest:
         guard: Guard,
         gate: Gate,
         observe: Observe = lambda _door, _seconds, _lag: None,
-        new_reducer: Callable[[], Reduces] = Reducer,
+        *,
+        reducer: Reduces | None = None,
+        reducer_aside: Reduces | None = None,
     ) -> None:
+        """`reducer` is for small requests, on the thread of the doors; the other for large ones.
+
+        What they remember is not shared, so they are two.
+        """
         self._writer = writer
         self._guard = guard
         self._gate = gate
         self._observe = observe
         self._aside = ThreadPoolExecutor(1, "microdollar-reducer")
-        # One for each thread: what they remember is not shared.
-        self._reducer = new_reducer()
-        self._reducer_aside = new_reducer()
+        self._reducer = reducer or Reducer()
+        self._reducer_aside = reducer_aside or Reducer()
         self._logged: set[tuple[str, str]] = set()
         self._silent_until: dict[str, float] = {}
         self.requests: Counter[str] = Counter(grpc=0, http=0)
@@ -142,8 +141,8 @@ class Ingest:
             who = self._guard.check(authorization, INGEST).who
             async with self._gate.enter(who, size) as held:
                 reduced = await self._reduce(await _in_time(read(held)), held)
-                self._gate.sent(who, _spans(reduced))
                 await self._store(reduced)
+                self._gate.sent(who, _spans(reduced))
         except asyncio.CancelledError:
             self.abandoned += 1
             raise
@@ -151,7 +150,7 @@ class Ingest:
             raise RefusedExport(self._refuse(error)) from error
         self._count(reduced)
         if reduced.evidence:
-            ended = min(item.ended_at for item in reduced.evidence) / 1e6
+            ended = min(reduced.evidence.ended_at) / 1e6
             self._observe(door, time.monotonic() - began, time.time() - ended)
         return _response(reduced)
 
@@ -208,7 +207,7 @@ class Ingest:
         self.spans["ignored"] += reduced.ignored
         self.spans_refused.update(reduced.refused)
         self.values_dropped.update(reduced.values_dropped)
-        for service in {item.profile.service for item in reduced.evidence}:
+        for service in {profile.service for profile in set(reduced.evidence.profiles)}:
             self._log_once("service", str(service), logging.INFO, f"first calls of {service}")
         for reason in reduced.refused:
             self._log_once("span", reason, logging.WARNING, f"spans are refused: {reason}")

@@ -5,15 +5,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
+from microdollar_exporter.batch import NO_NUMBER, Batch
+from microdollar_exporter.batch import TEXT as _TEXT
+from microdollar_exporter.batch import TIME as _TIME
 from microdollar_exporter.entry import Entry
-from microdollar_exporter.evidence import Evidence, Profile
+from microdollar_exporter.evidence import Profile
 
-__all__ = ["ledger_batch", "price_rows_batch", "profiles_batch", "spans_batch"]
+__all__ = [
+    "ledger_batch",
+    "ledger_table",
+    "numbered",
+    "price_rows_batch",
+    "profiles_batch",
+    "spans_batch",
+]
 
-_TEXT = pa.string()
-_TIME = pa.timestamp("us")
 _TEXT_MAP = pa.map_(_TEXT, _TEXT)
 _COUNT_MAP = pa.map_(_TEXT, pa.int64())
 
@@ -27,6 +36,7 @@ _LEDGER_TYPES = {
     "tags": _TEXT_MAP,
     "units": _COUNT_MAP,
     "cost": pa.decimal128(18, 6),
+    "list_cost": pa.decimal128(18, 6),
 }
 
 _PRICE_ROWS = pa.schema(
@@ -39,30 +49,37 @@ _PRICE_ROWS = pa.schema(
         "effective_to": _TIME,
         "time_of_day_from": pa.time64("us"),
         "time_of_day_to": pa.time64("us"),
+        "weekdays": _TEXT,
         "over_input_tokens": pa.int64(),
         "rates": pa.map_(_TEXT, pa.decimal128(38, 18)),
+        "layer": _TEXT,
+        "reason": _TEXT,
+        "base_row": _TEXT,
+        "multiplier": pa.decimal128(38, 18),
+        "unit_multiplier": pa.decimal128(38, 18),
     }
 )
 
 
-def spans_batch(evidence: Sequence[Evidence], profile_ids: Mapping[Profile, int]) -> pa.Table:
+def spans_batch(evidence: Batch, profile_ids: Mapping[Profile, int]) -> pa.Table:
     """The `span` columns of a batch, without `received_at`, which the store sets."""
-    columns: Mapping[str, Sequence[Any]] = dict(
-        zip(Evidence._fields, zip(*evidence, strict=True), strict=True)
-    )
+    numbers = np.array([profile_ids[profile] for profile in evidence.distinct_profiles], np.int64)
+    sequences = np.frombuffer(evidence.call_sequences, np.int64)
+    details = pa.array(evidence.detail_offsets, pa.int32()), evidence.detail_values
+    usage = pa.array(evidence.usage_offsets, pa.int32()), pa.array(evidence.usage_values)
     return pa.table(
         {
-            "trace_id": pa.array(columns["trace_id"], _TEXT),
-            "span_id": pa.array(columns["span_id"], _TEXT),
-            "parent_span_id": pa.array(columns["parent_span_id"], _TEXT),
-            "started_at": pa.array(columns["started_at"], pa.int64()).cast(_TIME),
-            "ended_at": pa.array(columns["ended_at"], pa.int64()).cast(_TIME),
-            "profile_id": pa.array([profile_ids[p] for p in columns["profile"]], pa.int64()),
-            "boot_id": pa.array(columns["boot_id"], _TEXT),
-            "call_sequence": pa.array(columns["call_sequence"], pa.int64()),
-            "response_id": pa.array(columns["response_id"], _TEXT),
-            "details": _lists(columns["details"], _TEXT),
-            "usage": _lists(columns["usage"], pa.int64()),
+            "trace_id": evidence.trace_id_texts,
+            "span_id": evidence.span_id_texts,
+            "parent_span_id": evidence.parent_span_id_texts,
+            "started_at": pa.array(evidence.starts).cast(_TIME),
+            "ended_at": pa.array(evidence.ends).cast(_TIME),
+            "profile_id": pa.array(numbers[evidence.profile_of]),
+            "boot_id": pa.array(evidence.boot_ids, _TEXT),
+            "call_sequence": pa.array(sequences, mask=sequences == NO_NUMBER),
+            "response_id": pa.array(evidence.response_ids, _TEXT),
+            "details": pa.ListArray.from_arrays(*details),
+            "usage": pa.ListArray.from_arrays(*usage),
         }
     )
 
@@ -91,11 +108,26 @@ def ledger_batch(entries: Sequence[Entry]) -> pa.Table:
             arrays[name] = _maps(columns[name], _LEDGER_TYPES[name].item_type)
         elif name == "started_at":
             arrays[name] = pa.array(columns[name], pa.int64()).cast(_TIME)
-        elif name == "cost":
+        elif name in ("cost", "list_cost"):
             arrays[name] = pa.array(columns[name], _LEDGER_TYPES[name])
         else:
             arrays[name] = pa.array(columns[name], pa.int64() if "int" in str(kind) else _TEXT)
     return pa.table(arrays)
+
+
+def ledger_table(entries: Sequence[Entry], table: pa.Table | None) -> pa.Table | None:
+    """Entries and a table of further ones as one; None when there are none at all."""
+    if not entries:
+        return table
+    one_by_one = ledger_batch(entries)
+    if table is None:
+        return one_by_one
+    return pa.concat_tables([table, one_by_one], promote_options="default")
+
+
+def numbered(batch: pa.Table) -> pa.Table:
+    """The batch with one more column, `position`, from 0."""
+    return batch.append_column("position", pa.array(np.arange(batch.num_rows)))
 
 
 def price_rows_batch(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
@@ -104,18 +136,9 @@ def price_rows_batch(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     columns["rates"] = [
         [(name, Decimal(rate)) for name, rate in rates.items()] for rates in columns["rates"]
     ]
+    for name in ("multiplier", "unit_multiplier"):
+        columns[name] = [said and Decimal(said) for said in columns[name]]
     return pa.Table.from_pydict(columns, schema=_PRICE_ROWS)
-
-
-def _lists(mappings: Iterable[Mapping[str, Any]], items: pa.DataType) -> pa.Array:
-    """The values of mappings, whose names the profile has."""
-    offsets = [0]
-    values: list[Any] = []
-    for mapping in mappings:
-        if mapping:
-            values += mapping.values()
-        offsets.append(len(values))
-    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), pa.array(values, items))
 
 
 def _maps(mappings: Iterable[Mapping[str, Any]], items: pa.DataType) -> pa.Array:

@@ -5,18 +5,20 @@ Everything here runs inside the transaction that has inserted the new spans, so 
 finds them too. Every question is bounded by the time of the batch: the bound prunes what is read.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Self
 
 import duckdb
 import pyarrow as pa
 
+from microdollar_exporter.batch import TEXT, Batch
 from microdollar_exporter.entry import Entry, Standing
 from microdollar_exporter.evidence import Evidence, Identity, Profile
 from microdollar_exporter.store.decisions import Decision
 from microdollar_exporter.store.links import Links
 from microdollar_exporter.store.registered import registered
+from microdollar_exporter.store.spells import spells
 from microdollar_semconv import UNASSIGNED
 
 __all__ = ["LOCAL_ROOT_KINDS", "WINDOW", "Known"]
@@ -43,7 +45,7 @@ _ENTRY = ", ".join(
 
 
 class Known:
-    """Questions about the spans and entries around a batch that began in [`first`, `last`].
+    """Questions about the spans and entries around those that happened in [`first`, `last`].
 
     `decisions` are all that the operator has made.
     """
@@ -61,34 +63,53 @@ class Known:
         self._received_at = received_at
         self.decisions = decisions
         self._links = links
-        self._first, self._last = first - WINDOW, last + WINDOW
-        self._within = (
-            f"s.started_at BETWEEN make_timestamp({self._first}) AND make_timestamp({self._last})"
-        )
+        # What a call is inside of may have begun long before it.
+        self._first, self._last = first - max(WINDOW, links.longest), last + WINDOW
+        self._within = _within(self._first, self._last)
         # What arrived with the batch is at hand; only what was there before has to be read.
         self._before = f"s.received_at < make_timestamp({_microseconds(received_at)})"
         self._profiles: dict[tuple[Any, ...], Profile] = {}
+
+    def around(self, spans: Iterable[Evidence]) -> Self:
+        """The same questions about what is around these spans."""
+        times = [moment for item in spans for moment in (item.started_at, item.ended_at)]
+        return type(self)(
+            self._con, self._links, (min(times), max(times)), self._received_at, self.decisions
+        )
 
     def has_links(self) -> bool:
         """Whether any span around is not `direct`, so that a direct one may have a relative."""
         return self._links.any_between(self._first, self._last)
 
-    def linked(self, direct: Sequence[Evidence], within: int) -> list[Evidence]:
-        """Those of `direct` that may have a relative among the spans that are not.
+    def linked(self, direct: Batch, within: int) -> list[int]:
+        """The positions of those in `direct` that may have a relative among the spans that are not.
 
         It shares a trace or a response id with them, or is of the same service and ended at most
         `within` microseconds apart.
         """
         if not direct:
             return []
-        seeds = _seeds(direct)
-        seeds["service"] = pa.array([item.profile.service for item in direct], pa.string())
-        seeds["ended"] = pa.array([item.ended_at // within for item in direct], pa.int64())
+        services = pa.array([p.service for p in direct.distinct_profiles], TEXT)
+        seeds = {
+            "position": pa.array(range(len(direct)), pa.int64()),
+            "trace_id": direct.trace_id_texts,
+            "response_id": pa.array(direct.response_ids, TEXT),
+            "service": services.take(pa.array(direct.profile_of)),
+            "ended": pa.array(direct.ends // within),
+        }
+        found: set[int] = set()
+        # One call of long ago must not have everything since then read for all.
+        for first, last in spells(direct.starts, WINDOW):
+            asked = _within(first - max(WINDOW, self._links.longest), last + WINDOW)
+            found.update(self._linked(seeds, within, asked))
+        return sorted(found)
+
+    def _linked(self, seeds: Mapping[str, Any], within: int, asked: str) -> list[int]:
         with registered(self._con, "seed", seeds):
             rows = self._con.execute(f"""
                 WITH indirect AS (
                     SELECT trace_id, response_id, service, epoch_us(ended_at) // {within} AS ended
-                    FROM spans s WHERE NOT direct AND {self._within}
+                    FROM spans s WHERE NOT direct AND {asked}
                 )
                 SELECT DISTINCT position FROM (
                     SELECT position FROM seed SEMI JOIN indirect USING (trace_id)
@@ -99,7 +120,7 @@ class Known:
                         SELECT service, ended + unnest([-1, 0, 1]) AS ended FROM indirect
                     ) USING (service, ended)
                 ) ORDER BY position""").fetchall()
-        return [direct[position] for (position,) in rows]
+        return [position for (position,) in rows]
 
     def ancestors(self, of: Sequence[Evidence]) -> list[Evidence]:
         """The recorded spans above these, to the root."""
@@ -320,6 +341,11 @@ class Known:
         return Evidence._make([profile, *own, details, usage])
 
 
+def _within(first: int, last: int) -> str:
+    """That a span `s` began in a time, in constants: by them whole row groups are passed over."""
+    return f"s.started_at BETWEEN make_timestamp({first}) AND make_timestamp({last})"
+
+
 def _microseconds(moment: datetime) -> int:
     return (moment.replace(tzinfo=UTC) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(
         microseconds=1
@@ -328,7 +354,6 @@ def _microseconds(moment: datetime) -> int:
 
 def _seeds(evidence: Sequence[Evidence]) -> dict[str, Any]:
     return {
-        "position": list(range(len(evidence))),
         "trace_id": [item.trace_id for item in evidence],
         "span_id": [item.span_id for item in evidence],
         "parent_span_id": pa.array([item.parent_span_id for item in evidence], pa.string()),

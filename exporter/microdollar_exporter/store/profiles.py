@@ -33,13 +33,14 @@ class Profiles:
         if wanted <= self._committed.keys():
             return self._committed
         unmet = {p: _fingerprint(p) for p in wanted if p not in self._committed}
-        recorded = dict(
-            self._con.execute(
-                "SELECT fingerprint, profile_id FROM profile WHERE list_contains(?, fingerprint)",
-                [list(set(unmet.values()))],
-            ).fetchall()
-        )
-        [(last,)] = self._con.execute("SELECT coalesce(max(profile_id), 0) FROM profile").fetchall()
+        found = self._con.execute(
+            """
+            SELECT fingerprint, profile_id FROM profile WHERE list_contains(?, fingerprint)
+            UNION ALL SELECT NULL, coalesce(max(profile_id), 0) FROM profile""",
+            [list(set(unmet.values()))],
+        ).fetchall()
+        recorded = dict(found)
+        last = recorded.pop(None)
         new: dict[Profile, tuple[int, str]] = {}
         for profile, fingerprint in unmet.items():
             if fingerprint not in recorded:

@@ -5,20 +5,27 @@ import logging
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 
+from microdollar_exporter.batch import Batch
 from microdollar_exporter.entry import Entry
 from microdollar_exporter.errors import StoreUnavailable
 from microdollar_exporter.evidence import Evidence
-from microdollar_exporter.store.batches import ledger_batch, price_rows_batch, spans_batch
+from microdollar_exporter.store.batches import (
+    ledger_table,
+    numbered,
+    spans_batch,
+)
+from microdollar_exporter.store.books import PriceBook, keep_book, put_in_force
 from microdollar_exporter.store.decisions import Change, closed_before, decisions_in
 from microdollar_exporter.store.file import open_file, unusable
 from microdollar_exporter.store.known import Known
@@ -28,6 +35,7 @@ from microdollar_exporter.store.profiles import Profiles
 from microdollar_exporter.store.reading import EvidenceReader
 from microdollar_exporter.store.registered import registered
 from microdollar_exporter.store.removed import Removed
+from microdollar_exporter.store.spells import spells
 
 __all__ = ["ENTRY_ID", "Appended", "Booker", "Booking", "Store"]
 
@@ -45,25 +53,8 @@ class Booking(NamedTuple):
     superseded: int = 0
 
 
-Booker = Callable[[Sequence[Evidence], Known], Booking]
+Booker = Callable[[Batch, Known], Booking]
 """Gives the ledger entries of evidence that was really new, knowing what is there already."""
-
-
-class PriceBook(Protocol):
-    """What the store asks of a price book; `id` is a hash of `canonical_json`.
-
-    `table_rows` gives the columns of the `price_row` table but for `book_id`, with rates as
-    decimal text and times as microseconds.
-    """
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def source(self) -> str: ...
-    @property
-    def source_version(self) -> str: ...
-    def canonical_json(self) -> bytes: ...
-    def table_rows(self) -> Sequence[Mapping[str, Any]]: ...
 
 
 ENTRY_ID = """
@@ -71,6 +62,9 @@ ENTRY_ID = """
 """An entry's id in SQL: it follows from what is booked, so the same books have the same ids."""
 _INSERT_ENTRIES = f"""
     INSERT INTO ledger BY NAME SELECT *, ? AS recorded_at, {ENTRY_ID} AS entry_id FROM batch"""  # noqa: S608 - our words
+
+_INSERT_SPANS = """
+    INSERT INTO span BY NAME SELECT * EXCLUDE position, ? AS received_at FROM batch"""
 
 _LAST_RECORDED = """
     SELECT max(moment) FROM (
@@ -88,7 +82,6 @@ for a second at 20 million rows."""
 _QUIET_SECONDS = 5.0
 """How long a question may go on when the file is to be closed; then it is interrupted."""
 _SPELL_GAP = 3_600_000_000
-_MAX_SPELLS = 16
 
 _OF_THE_BATCH = (duckdb.DataError, duckdb.IntegrityError, duckdb.InvalidInputException)
 """What DuckDB says of values. All else is the disk's fault, the file's or ours: a damaged block of
@@ -239,14 +232,14 @@ class Store:
         """
         if not evidence:
             return Appended(0, 0, 0, 0, 0, 0)
-        came = len(evidence)
+        batch = Batch.of(evidence)
+        came = len(batch)
         if self.closed_before is not None:
-            evidence = [item for item in evidence if item.started_at >= self.closed_before]
-        expired = came - len(evidence)
-        if not evidence:
+            batch = batch.only(np.flatnonzero(batch.starts >= self.closed_before).tolist())
+        expired = came - len(batch)
+        if not batch:
             return Appended(0, 0, 0, 0, 0, 0, expired=expired)
-        once = list({item.identity: item for item in reversed(evidence)}.values())
-        once.reverse()
+        once = batch.only(batch.first_positions())
         try:
             with self._transaction():
                 new, held = self._insert_new(once)
@@ -260,29 +253,73 @@ class Store:
         self._dirty = self._dirty or bool(new) or bool(held)
         if self.wal_bytes >= CHECKPOINT_BYTES:
             self.checkpoint()
-        duplicates = len(evidence) - len(new) - held
+        duplicates = len(batch) - len(new) - held
         return replace(_appended(booking, len(new), duplicates, held), expired=expired)
+
+    def hold_back(self, item: Evidence) -> None:
+        """Keep a span that cannot be booked, until the file is opened or changed by an operator.
+
+        Raises:
+            StoreUnavailable: nothing was changed; try again later.
+            Exception: it cannot even be kept.
+        """
+        batch = Batch.of([item])
+        try:
+            with self._transaction():
+                table = spans_batch(batch, self._profiles.numbers(batch.distinct_profiles))
+                self._insert("held_span", table, "received_at", self._clock())
+        except _OF_THE_BATCH:
+            raise
+        except (duckdb.Error, MemoryError) as error:
+            self._note(error)
+            raise StoreUnavailable(f"cannot write to {self.path}: {error}") from error
+        self._profiles.commit()
+        self._removed.holds = True
+        self._dirty = True
 
     def take_in(self, book: Booker) -> int:
         """Take in the spans that were held back and need not be any more; returns how many.
 
         Raises:
-            StoreUnavailable: nothing was changed; try again later.
+            StoreUnavailable: not all could be; try again later.
         """
         if not self._removed.may_be_free:
             return 0
         self._removed.may_be_free = False
+        waiting = Batch.of(EvidenceReader(self._con).read("held_span"))
+        try:
+            return self._take_in(waiting, book)
+        except StoreUnavailable:
+            self._removed.may_be_free = True
+            raise
+        except Exception:
+            log.exception("spans that were held back are tried one by one")
+        taken = 0
+        for item in waiting:
+            try:
+                taken += self._take_in(Batch.of([item]), book)
+            except StoreUnavailable:
+                self._removed.may_be_free = True
+                raise
+            except Exception as error:
+                log.error("a span cannot be booked yet, and stays so: %s", type(error).__name__)  # noqa: TRY400 - said whole above
+        return taken
+
+    def _take_in(self, waiting: Batch, book: Booker) -> int:
         try:
             with self._transaction():
-                waiting = EvidenceReader(self._con).read("held_span")
-                profile_ids = self._profiles.numbers(item.profile for item in waiting)
-                batch = spans_batch(waiting, profile_ids)
+                batch = spans_batch(waiting, self._profiles.numbers(waiting.distinct_profiles))
                 if len(self._removed.related(waiting, batch)) == len(waiting):
                     return 0
-                self._con.execute("DELETE FROM held_span")
+                with registered(self._con, "batch", batch):
+                    self._con.execute("""
+                        DELETE FROM held_span WHERE (trace_id, span_id, started_at) IN (
+                            SELECT (trace_id, span_id, started_at) FROM batch)""")
                 new, held = self._insert_new(waiting)
                 if new:
                     self._book(new, book)
+        except _OF_THE_BATCH:
+            raise
         except duckdb.Error as error:
             self._note(error)
             raise StoreUnavailable(f"cannot write to {self.path}: {error}") from error
@@ -290,7 +327,7 @@ class Store:
         self._dirty = True
         return len(waiting) - held
 
-    def _insert_new(self, evidence: Sequence[Evidence]) -> tuple[Sequence[Evidence], int]:
+    def _insert_new(self, evidence: Batch) -> tuple[Batch, int]:
         """Insert the evidence that the file does not hold yet.
 
         Returns what is to be booked, and how many spans are held back.
@@ -298,49 +335,48 @@ class Store:
         A span is known by its trace, its id and its start, so a redelivered one falls into the
         same range: the bound prunes what is read and never the answer.
         """
-        profile_ids = self._profiles.numbers(item.profile for item in evidence)
-        batch = spans_batch(evidence, profile_ids)
-        known = self._known_positions(evidence, batch) | self._removed.known(evidence, batch)
-        evidence, batch = _without(known, evidence, batch)
-        if not evidence:
-            return evidence, 0
+        batch = spans_batch(evidence, self._profiles.numbers(evidence.distinct_profiles))
         self._received_at = self._clock()
-        late = self._removed.related(evidence, batch)
+        # Lending a batch takes DuckDB as long as a query on it: as a rule it is lent once.
+        with registered(self._con, "batch", numbered(batch)):
+            known = self._known_positions(evidence) | self._removed.known(evidence, batch)
+            late = self._removed.related(evidence, batch) - known
+            if not known and not late:
+                self._links.note(evidence)
+                self._con.execute(_INSERT_SPANS, [self._received_at])
+                return evidence, 0
         if late:
             held = batch.take(pa.array(sorted(late), pa.int64()))
             self._insert("held_span", held, "received_at", self._received_at)
-            evidence, batch = _without(late, evidence, batch)
+        kept = [place for place in range(len(evidence)) if place not in known | late]
+        evidence = evidence.only(kept)
         if evidence:
             self._links.note(evidence)
+            batch = batch.take(pa.array(kept, pa.int64()))
             self._insert("span", batch, "received_at", self._received_at)
         return evidence, len(late)
 
-    def _known_positions(self, evidence: Sequence[Evidence], batch: pa.Table) -> set[int]:
-        times = [item.started_at for item in evidence]
-        keys = batch.select(["trace_id", "span_id", "started_at"])
-        keys = keys.append_column("position", pa.array(range(len(evidence)), pa.int64()))
+    def _known_positions(self, evidence: Batch) -> set[int]:
+        """Where in the `batch` that DuckDB has been lent there are spans that the file holds."""
         known: set[int] = set()
-        for first, last in _spells(times):
-            with registered(self._con, "batch", keys):
-                # Constants, because row groups are skipped only when the bounds are known.
-                rows = self._con.execute(f"""
-                    SELECT position FROM batch SEMI JOIN (
-                        SELECT trace_id, span_id, started_at FROM span
-                        WHERE started_at BETWEEN make_timestamp({first}) AND make_timestamp({last})
-                    ) USING (trace_id, span_id, started_at)""").fetchall()  # noqa: S608 - integers
+        for first, last in spells(evidence.starts, _SPELL_GAP):
+            # Constants, because row groups are skipped only when the bounds are known.
+            rows = self._con.execute(f"""
+                SELECT position FROM batch SEMI JOIN (
+                    SELECT trace_id, span_id, started_at FROM span
+                    WHERE started_at BETWEEN make_timestamp({first}) AND make_timestamp({last})
+                ) USING (trace_id, span_id, started_at)""").fetchall()  # noqa: S608 - integers
             known.update(position for (position,) in rows)
         return known
 
-    def _book(self, new: Sequence[Evidence], book: Booker) -> Booking:
-        times = [item.started_at for item in new]
-        around = min(times), max(times)
+    def _book(self, new: Batch, book: Booker) -> Booking:
+        around = min(new.started_at), max(new.started_at)
         known = Known(self._con, self._links, around, self._received_at, self.decisions)
         booking = book(new, known)
-        tables = [ledger_batch(booking.entries)] if booking.entries else []
-        for table in (*tables, booking.table):
-            if table is not None:
-                with registered(self._con, "batch", table):
-                    self._con.execute(_INSERT_ENTRIES, [self._received_at])
+        table = ledger_table(booking.entries, booking.table)
+        if table is not None:
+            with registered(self._con, "batch", table):
+                self._con.execute(_INSERT_ENTRIES, [self._received_at])
         return booking
 
     def record_book(self, book: PriceBook) -> None:
@@ -348,22 +384,10 @@ class Store:
 
         From now on it is the one in force, and the file says since when.
         """
-        known = "SELECT 1 FROM price_book WHERE book_id = ?"
-        last = "SELECT arg_max(book_id, in_force_from) FROM price_book_in_force"
         with self._transaction():
-            if not self._con.execute(known, [book.id]).fetchall():
-                self._insert("price_row", price_rows_batch(book.table_rows()), "book_id", book.id)
-                self._con.execute(
-                    "INSERT INTO price_book VALUES (?, ?, ?, ?, ?)",
-                    [
-                        *(book.id, book.source, book.source_version, self._clock()),
-                        book.canonical_json().decode(),
-                    ],
-                )
-            if self._con.execute(last).fetchall() != [(book.id,)]:
-                self._con.execute(
-                    "INSERT INTO price_book_in_force VALUES (?, ?)", [book.id, self._clock()]
-                )
+            at = self._clock()
+            keep_book(self._con, book, at)
+            put_in_force(self._con, book.id, at)
 
     @contextmanager
     def change(self) -> Iterator[Change]:
@@ -444,16 +468,6 @@ class Store:
         return self._recorded_at
 
 
-def _without(
-    positions: Set[int], evidence: Sequence[Evidence], batch: pa.Table
-) -> tuple[Sequence[Evidence], pa.Table]:
-    """Evidence and its columns without what is at these positions."""
-    if not positions:
-        return evidence, batch
-    kept = [position for position in range(len(evidence)) if position not in positions]
-    return [evidence[position] for position in kept], batch.take(pa.array(kept, pa.int64()))
-
-
 def _is_open(cursor: duckdb.DuckDBPyConnection) -> bool:
     try:
         cursor.query_progress()
@@ -475,16 +489,3 @@ def _appended(booking: Booking, new: int, duplicates: int, held: int) -> Appende
         unassigned=unassigned + (0 if table is None else table["customer_id"].null_count),
         held=held,
     )
-
-
-def _spells(times: Sequence[int]) -> list[tuple[int, int]]:
-    """The stretches of time that a batch covers, so that one old span does not widen the rest."""
-    moments = sorted(set(times))
-    spells = [[moments[0], moments[0]]]
-    for moment in moments[1:]:
-        if moment - spells[-1][1] > _SPELL_GAP:
-            spells.append([moment, moment])
-        spells[-1][1] = moment
-    if len(spells) > _MAX_SPELLS:
-        return [(moments[0], moments[-1])]
-    return [(first, last) for first, last in spells]

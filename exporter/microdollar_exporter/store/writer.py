@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from microdollar_exporter.batch import Batch
 from microdollar_exporter.errors import Busy, StoreUnavailable
 from microdollar_exporter.evidence import Evidence
 from microdollar_exporter.store.store import Booker, Store
@@ -59,7 +60,7 @@ class Tally:
 class _Request:
     """Evidence to store; the future gives the number of spans that never can be."""
 
-    evidence: Sequence[Evidence]
+    evidence: Batch
     future: "Future[int]"
 
 
@@ -116,7 +117,7 @@ class Writer:
             self._refuse_when_closed()
             if self._waiting_spans + len(evidence) > WAITING_SPANS and self._waiting:
                 raise Busy(f"{self._waiting_spans} spans are waiting to be written")
-            self._waiting.append(_Request(evidence, future))
+            self._waiting.append(_Request(Batch.of(evidence), future))
             self._waiting_spans += len(evidence)
             self._changed.notify()
         return future
@@ -188,6 +189,7 @@ class Writer:
             log.exception("spans that were held back cannot be booked, and stay so")
         else:
             if taken:
+                self.tally.stored += taken
                 log.info("%d spans that were held back are taken in", taken)
 
     def _fold_if_calm(self) -> None:
@@ -236,7 +238,7 @@ class Writer:
 
     def _commit(self, group: Sequence[_Request]) -> None:
         try:
-            self._append([item for request in group for item in request.evidence])
+            self._append(Batch.joined([request.evidence for request in group]))
         except StoreUnavailable as error:
             self.healthy = False
             for request in group:
@@ -260,13 +262,14 @@ class Writer:
             self.healthy = False
             request.future.set_exception(error)
         else:
+            self.healthy = True
             request.future.set_result(refused + self._expired(request))
 
     def _can_append(self, item: Evidence) -> bool:
-        """Append one span, unless it cannot be; what is the span's own fault is there twice."""
-        for _ in range(2):
+        """Append one span, or keep it at least; what is the span's own fault is there twice."""
+        for attempt in (self._append_one, self._append_one, self._hold_back):
             try:
-                self._append([item])
+                attempt(item)
             except StoreUnavailable:
                 raise
             except Exception as error:
@@ -275,20 +278,31 @@ class Writer:
                 return True
         return False
 
+    def _append_one(self, item: Evidence) -> None:
+        self._append(Batch.of([item]))
+
+    def _hold_back(self, item: Evidence) -> None:
+        self._store.hold_back(item)
+        self.tally.held += 1
+        log.error(
+            "a span cannot be booked, by a fault that the log has above: it is kept, and tried "
+            "again when the exporter starts"
+        )
+
     def _expired(self, request: _Request) -> int:
         """How many spans of a request began before the books were closed."""
         closed = self._store.closed_before
         if closed is None:
             return 0
-        return sum(item.started_at < closed for item in request.evidence)
+        return sum(moment < closed for moment in request.evidence.started_at)
 
-    def _append(self, evidence: Sequence[Evidence]) -> None:
+    def _append(self, evidence: Batch) -> None:
         began = time.perf_counter()
         appended = self._store.append(evidence, self._book)
         tally = self.tally
         tally.commits += 1
         tally.commit_seconds += time.perf_counter() - began
-        tally.lag_seconds = max(0.0, time.time() - evidence[-1].ended_at / 1e6)
+        tally.lag_seconds = max(0.0, time.time() - evidence.ended_at[-1] / 1e6)
         tally.stored += appended.new
         tally.duplicates += appended.duplicates
         tally.superseded += appended.superseded
@@ -316,6 +330,7 @@ class Writer:
         with self._changed:
             self._closed = True
             waiting, self._waiting = self._waiting, deque()
+            self._waiting_spans = 0
         for item in waiting:
             if item.future.set_running_or_notify_cancel():
                 item.future.set_exception(StoreUnavailable("the exporter has to start again"))

@@ -90,6 +90,16 @@ METRICS: Mapping[str, Instrument] = {
     "span.deduplicated": Instrument(
         "{span}", "Spans that were known already.", lambda of: _one(of.writer.tally.duplicates)
     ),
+    "span.held": Instrument(
+        "{span}",
+        "Spans kept that cannot be booked yet.",
+        lambda of: _one(of.writer.tally.held),
+    ),
+    "span.expired": Instrument(
+        "{span}",
+        "Spans from before the time that is kept; they are among the refused ones.",
+        lambda of: _one(of.writer.tally.expired),
+    ),
     "value.dropped": Instrument(
         "{value}",
         "Attribute values that are too long or not of their type, by attribute.",

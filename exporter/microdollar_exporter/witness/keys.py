@@ -77,5 +77,14 @@ def _is_strong(text: str) -> bool:
     return (
         len(own) >= fewest
         and len(set(own)) >= _FEWEST_DIFFERENT
-        and any(character.isdigit() for character in own)
+        and (any(character.isdigit() for character in own) or _is_shuffled(own))
     )
+
+
+def _is_shuffled(letters: str) -> bool:
+    """Whether letters are of both cases alike, as in no words.
+
+    OpenAI's ids are 29 characters of digits and letters: of 170 one has no digit.
+    """
+    capitals = sum(character.isupper() for character in letters)
+    return len(letters) <= 3 * capitals <= 2 * len(letters)
