@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from microdollar_exporter import cli_customers, cli_operate
+from microdollar_exporter import cli_customers, cli_operate, cli_prices, cli_reprice
 from microdollar_exporter.cli_shared import db_option, form_option, plain_errors, show
 
 if TYPE_CHECKING:
     from microdollar_exporter.access.tokens import TokenFile
+    from microdollar_exporter.ask.connect import Answers
     from microdollar_exporter.telemetry.logs import LogFormat
 
 __all__ = ["main"]
@@ -25,7 +26,12 @@ def main() -> None:
     """Meter what each customer's LLM calls consumed and what they cost, to the microdollar."""
 
 
-for _command in (*cli_customers.COMMANDS, *cli_operate.COMMANDS):
+for _command in (
+    *cli_customers.COMMANDS,
+    *cli_operate.COMMANDS,
+    *cli_prices.COMMANDS,
+    *cli_reprice.COMMANDS,
+):
     main.add_command(_command)
 
 
@@ -165,6 +171,12 @@ _tokens = click.option(
     help="Keep hashes of customers, users and sessions for their names, by the key in this file.",
 )
 @_setting(
+    "What calls cost",
+    "--overrides",
+    type=_FILE,
+    help="Prices of your own, in TOML.  [default: the ledger's name with .prices.toml, if there]",
+)
+@_setting(
     "What it says of itself",
     "--log-format",
     type=click.Choice(["text", "json"]),
@@ -195,6 +207,7 @@ def serve(
     max_spans_per_second: int | None,
     customer_key: tuple[str, ...],
     pseudonyms: Path | None,
+    overrides: Path | None,
     log_format: "LogFormat",
     otlp_metrics: bool,
 ) -> None:
@@ -236,6 +249,7 @@ def serve(
             otlp_metrics=otlp_metrics,
             customer_keys=check_keys(customer_key) or CUSTOMER_KEYS,
             pseudonyms=pseudonyms,
+            overrides=overrides,
         )
     )
 
@@ -318,6 +332,13 @@ def _token_file(db: Path, tokens: Path | None) -> "TokenFile":
     return TokenFile(tokens) if tokens else TokenFile.beside(db.resolve())
 
 
+_as_of = click.option(
+    "--as-of",
+    metavar="TIME",
+    help="The books as they stood at this UTC time, that of a closed period's closing for one.",
+)
+
+
 @main.command()
 @db_option
 @click.option(
@@ -330,20 +351,68 @@ def _token_file(db: Path, tokens: Path | None) -> "TokenFile":
 @click.option("--from", "from_", metavar="TIME", help="First instant: 2026-11-01, or a UTC time.")
 @click.option("--to", metavar="TIME", help="The instant after the last, in the same forms.")
 @click.option("--customer", help='Only this customer; "unassigned" for calls without one.')
+@click.option("--provider", help="Only calls to this provider.")
+@click.option(
+    "--markup",
+    type=_FILE,
+    help="The file that says what customers pay.  [default: the ledger's name with .markup.toml, "
+    "if it is there]",
+)
+@click.option("--no-markup", is_flag=True, help="Costs alone, though there is such a file.")
+@click.option(
+    "--round",
+    "round_to",
+    type=click.Choice(["microdollar", "cent"]),
+    help="Round, each customer's total once, so that its lines add up to it.  [default: exact]",
+)
+@click.option(
+    "--allocate-bill",
+    "bill",
+    metavar="USD",
+    help="Share out a provider's bill over the rows by their cost, to the cent or as --round says.",
+)
+@_as_of
 @form_option
 @plain_errors
 def report(
-    *, db: Path, by: str, from_: str | None, to: str | None, customer: str | None, form: str
+    *,
+    db: Path,
+    by: str,
+    from_: str | None,
+    to: str | None,
+    customer: str | None,
+    provider: str | None,
+    markup: Path | None,
+    no_markup: bool,
+    round_to: str | None,
+    bill: str | None,
+    as_of: str | None,
+    form: str,
 ) -> None:
     """Calls, tokens and cost per group, and what they leave out.
 
-    Works while an exporter is writing the file. Costs are exact.
+    Works while an exporter is writing the file. Costs are exact unless they are to be rounded.
+    With a markup file, what customers pay stands beside them.
     """
     from microdollar_exporter.ask.connect import connect  # noqa: PLC0415 - loads pandas
     from microdollar_exporter.ask.render import render  # noqa: PLC0415 - loads pandas
-    from microdollar_exporter.ask.report import report_on  # noqa: PLC0415 - loads pandas
+    from microdollar_exporter.ask.report import report_on, unit_named  # noqa: PLC0415 - pandas
+    from microdollar_exporter.markup import beside, read  # noqa: PLC0415 - only this command
 
-    made = report_on(connect(db), by, from_=from_, to=to, customer=customer)
+    if markup is None and bill is None and not no_markup and beside(db.resolve()).exists():
+        markup = beside(db.resolve())
+    made = report_on(
+        connect(db),
+        by,
+        from_=from_,
+        to=to,
+        customer=customer,
+        provider=provider,
+        markup=None if markup is None or no_markup else read(markup),
+        unit=None if round_to is None else unit_named(round_to),
+        allocate=bill,
+        as_of=as_of,
+    )
     show(render(made, form), form)
     if form == "csv":
         click.echo(made.honesty, err=True)
@@ -351,16 +420,22 @@ def report(
 
 @main.command()
 @db_option
+@_as_of
 @form_option
 @click.argument("query")
 @plain_errors
-def sql(db: Path, form: str, query: str) -> None:
+def sql(db: Path, as_of: str | None, form: str, query: str) -> None:
     """Answer one SELECT over the ledger.
 
     The tables are ledger, spans, price_book and price_row; times are UTC, cost is microdollars.
     Works while an exporter is writing the file.
     """
+    from microdollar_exporter.ask.as_of import AsOf  # noqa: PLC0415 - loads pyarrow
     from microdollar_exporter.ask.connect import connect  # noqa: PLC0415 - loads pyarrow
+    from microdollar_exporter.ask.period import instant  # noqa: PLC0415 - with the next
     from microdollar_exporter.ask.render import render_rows  # noqa: PLC0415 - loads pandas
 
-    show(render_rows(connect(db).sql(query), form), form)
+    connection: Answers = connect(db)
+    if as_of is not None:
+        connection = AsOf(connection, instant("as-of", as_of))
+    show(render_rows(connection.sql(query), form), form)

@@ -19,10 +19,12 @@ class Entry(NamedTuple):
 
     `position` numbers the rows of one call from 0; `revision` counts how often this row had been
     booked and reversed before. `started_at` is microseconds since 1970 UTC, `cost` microdollars
-    (None when unknown). `rule` is the dialect rule that read the span, `price_book` the book that
-    priced it. The bucket columns are those of `Usage`; None means not reported. `reverses` is the
-    id of the entry that a reversal takes back, `decision` that of the operator's decision that
-    called for the entry.
+    (None when unknown), and `list_cost` what it was before adjustments. `price_note` says why the
+    entry is not `priced`, naming every bucket concerned. `rule` is the dialect rule that read the
+    span, `price_book` the book that priced it. The bucket columns are those of `Usage`; None means
+    not reported. `reverses` is the id of the entry that a reversal takes back, `decision` that of
+    the operator's decision that called for the entry, and `assigned_by` that of the one by which
+    the call is its customer's, or nobody's: None where the spans themselves say whose it is.
     """
 
     kind: str
@@ -59,12 +61,15 @@ class Entry(NamedTuple):
     usage_source: str
     rule: str
     cost: Decimal | None
+    list_cost: Decimal | None
     price_status: str
+    price_note: str | None
     price_row: str | None
     price_book: str | None
     reverses: str | None
     decision: str | None
     reason: str
+    assigned_by: str | None = None
 
     @property
     def identity(self) -> Identity:
@@ -82,7 +87,7 @@ class Standing(NamedTuple):
 _SIGNED: Final = (
     *("calls", "input_uncached", "cache_read", "cache_write_5m", "cache_write_1h"),
     *("cache_write", "input_tool", "output", "reasoning", "audio_in", "audio_out"),
-    *("image_in", "image_out", "cost"),
+    *("image_in", "image_out", "cost", "list_cost"),
 )
 """The columns that are summed, beside `units`."""
 

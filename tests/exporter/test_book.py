@@ -14,7 +14,7 @@ from tests.exporter import ledgers
 from tests.exporter.ledgers import evidence_of
 from tests.fakes.otlp import Value, call, request
 
-PRICED = Price(cost=1_234_567, status="priced", price_row="r1", note=None)
+PRICED = Price(1_234_567, 2_000_000, "priced", "r1", None)
 
 
 def booked(
@@ -49,11 +49,13 @@ def test_an_entry_says_whose_what_and_how_much() -> None:
     assert (entry.customer_id, entry.user_id, entry.tags) == ("acme", "u1", {"feature": "chat"})
     assert (entry.provider, entry.operation, entry.service_tier) == ("openai", "chat", "flex")
     assert (entry.calls, entry.input_uncached, entry.cache_read, entry.output) == (1, 900, 100, 50)
-    assert (entry.cost, entry.price_status, entry.price_row) == (
+    assert (entry.cost, entry.list_cost, entry.price_status, entry.price_row) == (
         Decimal("1.234567"),
+        Decimal("2.000000"),
         "priced",
         "r1",
     )
+    assert entry.price_note is None
     assert entry.reason == "call"
 
 
@@ -88,14 +90,15 @@ def test_the_call_s_own_customer_goes_before_that_of_the_process(
     assert entry.customer_id == owner
 
 
-def test_the_reason_says_what_was_put_right_and_what_the_price_could_not_do() -> None:
-    """In the words of the stage that found it."""
+def test_the_reason_says_what_was_put_right_and_the_note_what_the_price_could_not_do() -> None:
+    """Each in the words of the stage that found it."""
     (entry,) = booked(
-        price=Price(cost=None, status="unpriced_model", price_row=None, note="no price for x"),
+        price=Price(None, None, "unpriced_model", None, "no price for x"),
         gen_ai__usage__input_tokens=99,
     )
     assert entry.cost is None
-    assert entry.reason == "call; cache and tool input exceed the input by 1 tokens; no price for x"
+    assert entry.reason == "call; cache and tool input exceed the input by 1 tokens"
+    assert entry.price_note == "no price for x"
 
 
 def test_a_fault_in_pricing_books_the_call_without_a_cost(
@@ -104,7 +107,7 @@ def test_a_fault_in_pricing_books_the_call_without_a_cost(
     """Unbooked would be silently missing, and an error would stop every sender."""
     (entry,) = booked(price=ZeroDivisionError())
     assert (entry.cost, entry.price_status, entry.calls) == (None, "bad_usage", 1)
-    assert entry.reason == "call; pricing failed"
+    assert (entry.reason, entry.price_note) == ("call", "pricing failed")
     assert "booked without a cost" in caplog.text
 
 
@@ -112,6 +115,7 @@ def test_a_price_of_counts_that_were_put_right_is_a_fallback() -> None:
     """The rate is exact, and what it was applied to is not."""
     (entry,) = booked(gen_ai__usage__input_tokens=99)
     assert (entry.cost, entry.price_status) == (Decimal("1.234567"), "fallback")
+    assert entry.price_note == "cache and tool input exceed the input by 1 tokens"
 
 
 @pytest.mark.parametrize(
@@ -126,9 +130,20 @@ def test_a_cost_that_the_column_cannot_hold_is_unknown_and_said(
     picodollars: int, cost: Decimal | None
 ) -> None:
     """Just under a million dollars fits."""
-    (entry,) = booked(price=Price(picodollars, "priced", "r", None))
-    assert entry.cost == cost
-    assert ("beyond what an entry can hold" in entry.reason) is (cost is None)
+    (entry,) = booked(price=Price(picodollars, picodollars, "priced", "r", None))
+    assert (entry.cost, entry.list_cost) == (cost, cost)
+    assert ("beyond what an entry can hold" in (entry.price_note or "")) is (cost is None)
+
+
+@pytest.mark.parametrize(
+    ("cost", "list_cost"), [(1, MAX_PICODOLLARS + 1), (MAX_PICODOLLARS + 1, 1)]
+)
+def test_a_cost_that_fits_before_or_after_adjustments_only_is_unknown(
+    cost: int, list_cost: int
+) -> None:
+    """One without the other would look like a discount of everything."""
+    (entry,) = booked(price=Price(cost, list_cost, "priced", "r", None))
+    assert (entry.cost, entry.list_cost, entry.price_status) == (None, None, "bad_usage")
 
 
 def test_money_moves_its_point_and_never_rounds() -> None:

@@ -137,6 +137,29 @@ def test_a_migrated_ledger_follows_from_its_evidence(old: Path) -> None:
     assert [count for _, count in books] == [4, len(VERSION_1["ledger"]) - 4]
 
 
+def test_before_there_were_adjustments_the_list_cost_was_the_cost(old: Path) -> None:
+    """Of entries without a cost it is as unknown, and of reversals as negative."""
+    Store(old).close()
+    same = "SELECT count(*) FROM ledger WHERE list_cost IS NOT DISTINCT FROM cost"
+    assert read(old, same) == [(len(VERSION_1["ledger"]),)]
+    assert read(old, "SELECT count(list_cost) FROM ledger") == read(
+        old, "SELECT count(cost) FROM ledger"
+    )
+    assert read(old, "SELECT count(price_note) FROM ledger") == [(0,)]
+
+
+def test_no_row_of_an_old_price_book_is_an_override(old: Path) -> None:
+    """Nor made of another one."""
+    Store(old).close()
+    [(rows, *others)] = read(
+        old,
+        """SELECT count(*), count(layer), count(base_row), count(multiplier),
+            count(unit_multiplier), count(weekdays), count(reason) FROM price_row""",
+    )
+    assert rows == len(VERSION_1["price_row"])
+    assert others == [0] * 6
+
+
 def test_an_old_file_is_verified_and_backed_up_as_it_is(version_1: Path, tmp_path: Path) -> None:
     """Before an upgrade is when one wants a backup."""
     before = version_1.read_bytes()

@@ -34,7 +34,7 @@ _LOOK_SECONDS = 0.5
 _TURN_SECONDS = 0.05
 _BATCH_ROWS = 10_000
 _ARROW = "application/vnd.apache.arrow.stream"
-_REPORT_OPTIONS = ("by", "from", "to", "customer")
+_REPORT_OPTIONS = ("by", "from", "to", "customer", "as_of")
 
 Counters = Callable[[], Mapping[str, Any]]
 
@@ -155,7 +155,14 @@ def _report(queries: Queries, asked: Mapping[str, str | None]) -> str:
     from microdollar_exporter.ask.report import report_on  # noqa: PLC0415 - loads pandas
 
     by = "customer" if asked["by"] is None else asked["by"]
-    made = report_on(queries, by, from_=asked["from"], to=asked["to"], customer=asked["customer"])
+    made = report_on(
+        queries,
+        by,
+        from_=asked["from"],
+        to=asked["to"],
+        customer=asked["customer"],
+        as_of=asked["as_of"],
+    )
     return render(made, "json")
 
 

@@ -4,6 +4,7 @@
 import csv
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, astuple, fields
 from decimal import Decimal
 from typing import Any
@@ -28,8 +29,8 @@ FORMATS = ("table", "csv", "json")
 def render(report: Report, form: str) -> str:
     """The report as text, ending with a line break.
 
-    Costs are written exactly, with all their decimals. An absent figure is empty in a table and
-    in CSV and null in JSON: it is not zero.
+    Money is written with all its decimals. An absent figure is empty in a table and in CSV and
+    null in JSON: it is not zero.
     """
     records = _records(report.rows)
     if form == "csv":
@@ -39,6 +40,7 @@ def render(report: Report, form: str) -> str:
             "by": list(report.by),
             "rows": records,
             "total": report.total,
+            **({} if report.exact is None else {"exact_total": report.exact}),
             "unassigned_calls": report.unassigned_calls,
             "unassigned_tokens": report.unassigned_tokens,
             **_absent(report.completeness),
@@ -112,20 +114,34 @@ def _report_table(report: Report, records: list[dict[str, Any]]) -> str:
         return "No calls.\n"
     # A column in which no row has anything would only push the others off the screen.
     shown = [name for name in (*BUCKETS, *PARTS) if any(record[name] for record in records)]
-    doubts = [name for name in _DOUBTS if report.total[name]]
-    measures = ["calls", *shown, "cost", "cost_usd", *doubts]
+    adjusted = [name for name in _ADJUSTED if report.total.get(name) is not None]
+    if adjusted == ["charge"]:
+        adjusted = []
+    amounts = [name for name in (*adjusted, *_PAID) if name in report.rows]
+    doubts = [name for name in _DOUBTS if report.total.get(name)]
+    measures = ["calls", *shown, "cost", "cost_usd", *amounts, *doubts]
     lines = [*records, dict.fromkeys(report.by, "") | report.total]
-    body = [[_plain(line[name]) for name in report.by] for line in lines]
+    kinds = ["line"] if any(line.get("line", "usage") != "usage" for line in records) else []
+    named = [*report.by, *kinds]
+    body = [[_plain(line[name]) for name in named] for line in lines]
     body[-1][0] = "TOTAL"
     for name in measures:
-        for cells, text in zip(body, _aligned([line[name] for line in lines]), strict=True):
+        texts = _aligned([line[name] for line in lines], as_rounded=report.exact is not None)
+        for cells, text in zip(body, texts, strict=True):
             cells.append(text)
-    headers = [*report.by, *(_HEADERS.get(name, name) for name in measures)]
-    align = ["left"] * len(report.by) + ["right"] * len(measures)
+    rules = [name for name in ("rules",) if name in report.rows]
+    for cells, line in zip(body, lines, strict=True):
+        cells += [_plain(line[name]) for name in rules]
+    headers = [*named, *(_HEADERS.get(name, name) for name in measures), *rules]
+    align = ["left"] * len(named) + ["right"] * len(measures) + ["left"] * len(rules)
     return tabulate.tabulate(body, headers, "simple", disable_numparse=True, colalign=align) + "\n"
 
 
-_DOUBTS = ("unpriced", "missing", "estimated", "partial", "fallback", "late")
+_ADJUSTED = ("charge", "allowance", "minimum")
+"""What an amount is made of, where there is more to it than the charge."""
+_PAID = ("amount", "amount_usd", "margin", "margin_usd", "allocated", "allocated_usd")
+
+_DOUBTS = ("unpriced", "unbilled", "missing", "estimated", "partial", "fallback", "late")
 """What a reader of one row's cost has to know."""
 
 _HEADERS = {
@@ -142,12 +158,26 @@ _HEADERS = {
     "image_out": "of it\nimage out",
     "cost": "cost\nµ$",
     "cost_usd": "cost\n$",
+    "charge": "charge\nµ$",
+    "allowance": "allowance\nµ$",
+    "minimum": "minimum\nµ$",
+    "amount": "amount\nµ$",
+    "amount_usd": "amount\n$",
+    "margin": "margin\nµ$",
+    "margin_usd": "margin\n$",
+    "allocated": "allocated\nµ$",
+    "allocated_usd": "allocated\n$",
 }
 
 
-def _aligned(values: list[int | Decimal | None]) -> list[str]:
-    """A column of figures: thousands set apart, and no more decimals than one of them needs."""
-    fractions = [f"{v:f}".partition(".")[2].rstrip("0") for v in values if isinstance(v, Decimal)]
+def _aligned(values: list[int | Decimal | None], *, as_rounded: bool = False) -> list[str]:
+    """A column of figures: thousands set apart, and no more decimals than one of them needs.
+
+    What was rounded to a unit keeps all decimals of the unit.
+    """
+    fractions = [f"{v:f}".partition(".")[2] for v in values if isinstance(v, Decimal)]
+    if not as_rounded:
+        fractions = [fraction.rstrip("0") for fraction in fractions]
     decimals = max(map(len, fractions), default=0)
     # An integer goes without a precision, which would make a float of it.
     return [
@@ -157,11 +187,28 @@ def _aligned(values: list[int | Decimal | None]) -> list[str]:
 
 
 def _csv(names: list[str], rows: list[list[Any]]) -> str:
+    return "".join(_csv_line(row) for row in (names, *rows))
+
+
+def _csv_line(values: Sequence[Any]) -> str:
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(names)
-    writer.writerows([_plain(value) for value in row] for row in rows)
-    return out.getvalue()
+    # With another line terminator, a carriage return in a text would go without quotes.
+    csv.writer(out, lineterminator="\r\n").writerow([_cell(value) for value in values])
+    return out.getvalue().removesuffix("\r\n") + "\n"
+
+
+_FORMULAS = ("=", "+", "-", "@", "\t", "\r", "'")
+
+
+def _cell(value: Any) -> str:
+    """A value in CSV, where no text can be taken for a formula by a spreadsheet.
+
+    A text that begins like one has an apostrophe put before it, and so has a text that begins
+    with an apostrophe: whoever takes one away from each text that begins with it has all texts
+    back. Numbers are left as they are.
+    """
+    text = _plain(value)
+    return f"'{text}" if isinstance(value, str) and text.startswith(_FORMULAS) else text
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -11,20 +12,24 @@ from uuid import UUID
 
 import pandas as pd
 
+from microdollar_exporter.ask.as_of import AsOf
 from microdollar_exporter.ask.completeness import Completeness, completeness_on, dollars
 from microdollar_exporter.ask.connect import Answers, connect
-from microdollar_exporter.ask.period import Instant, period
+from microdollar_exporter.ask.period import Instant, Period, instant, period
+from microdollar_exporter.ask.pieces import MODEL, Chosen, pieces
+from microdollar_exporter.ask.rows import HONESTY, TOKENS, Table, plural
 from microdollar_exporter.errors import UsageError
-from microdollar_exporter.money import usd
+from microdollar_exporter.markup import Markup, Span, read
+from microdollar_exporter.rounding import Unit
 from microdollar_exporter.usage import BUCKETS, PARTS
 from microdollar_semconv import UNASSIGNED
 
-__all__ = ["DIMENSIONS", "Report", "report", "report_on"]
+__all__ = ["DIMENSIONS", "Report", "report", "report_on", "unit_named"]
 
 DIMENSIONS = {
     "customer": "customer_id",
     "user": "user_id",
-    "model": "coalesce(response_model, request_model)",
+    "model": MODEL,
     "provider": "provider",
     "operation": "operation",
     "service": "service",
@@ -35,42 +40,34 @@ DIMENSIONS = {
 """What a report can be grouped by, as SQL over the ledger; every other word is a tag's name when
 written `tag:NAME`, and `feature` is short for `tag:feature`."""
 
-_SUMS = ("calls", *BUCKETS, *PARTS)
-_TOKENS = " + ".join(f"coalesce({bucket}, 0)" for bucket in BUCKETS)
-# Sums of signed columns like all others, so that what was taken back is in none of them.
-_HONESTY = {
-    "unpriced": "sum(calls) FILTER (cost IS NULL AND usage_source <> 'missing')",
-    "unpriced_tokens": f"sum({_TOKENS}) FILTER (cost IS NULL)",
-    "missing": "sum(calls) FILTER (usage_source = 'missing')",
-    "estimated": "sum(calls) FILTER (usage_source = 'estimated')",
-    "partial": "sum(calls) FILTER (price_status = 'partial')",
-    "fallback": "sum(calls) FILTER (price_status = 'fallback')",
-    "refused": "sum(calls) FILTER (usage_source = 'none')",
-    "late": "sum(calls) FILTER (is_late)",
-}
 _MEASURES = (
     "coalesce(sum(calls), 0)::BIGINT AS calls",
     *(f"sum({column})::BIGINT AS {column}" for column in (*BUCKETS, *PARTS)),
     "sum(cost) AS cost",
-    *(f"coalesce({sql}, 0)::BIGINT AS {name}" for name, sql in _HONESTY.items()),
+    *(f"coalesce({sql}, 0)::BIGINT AS {name}" for name, sql in HONESTY.items()),
     "coalesce(sum(calls) FILTER (customer_id IS NULL), 0)::BIGINT AS unassigned_calls",
-    f"coalesce(sum({_TOKENS}) FILTER (customer_id IS NULL), 0)::BIGINT AS unassigned_tokens",
+    f"coalesce(sum({TOKENS}) FILTER (customer_id IS NULL), 0)::BIGINT AS unassigned_tokens",
 )
 
-# A reversal is as late as the entry it takes back. The sums of a day that are left of removed
-# calls no longer say when each was recorded.
-_LATE = "recorded_at > started_at + INTERVAL 1 DAY AND trace_id <> ''"
+# A call is as late as its first entry, whatever was corrected afterwards. The sums of a day that
+# are left of removed calls no longer say when each was recorded.
+_LATE = "ledger.recorded_at > ledger.started_at + INTERVAL 1 DAY AND ledger.trace_id <> ''"
+_KEY = "trace_id, span_id, started_at, position"
 _ENTRIES = f"""
-    SELECT *, {_LATE} AND NOT coalesce(was_in_time, false) AS is_late
+    SELECT ledger.*, {_LATE} AND in_time.trace_id IS NULL AS is_late
     FROM ledger LEFT JOIN (
-        SELECT entry_id AS reversed, true AS was_in_time FROM ledger
-        WHERE NOT ({_LATE}) AND entry_id IN (
-            SELECT reverses FROM ledger WHERE kind = 'reversal' AND {_LATE}
-        )
-    ) ON reverses = reversed"""
+        SELECT DISTINCT {_KEY} FROM ledger SEMI JOIN (
+            SELECT {_KEY} FROM ledger WHERE {_LATE}
+        ) USING ({_KEY})
+        WHERE NOT ({_LATE})
+    ) AS in_time
+    ON CASE WHEN {_LATE} THEN ledger.started_at END = in_time.started_at
+    AND ledger.trace_id = in_time.trace_id AND ledger.span_id = in_time.span_id
+    AND ledger.position = in_time.position"""
 
 # Of several spans about one call one is booked. The others share its trace or its response, or
-# begin a trace of their own at the same time in the same service.
+# begin a trace of their own at the same time in the same service. What is held back may turn out to
+# be about a call that is booked, and until then counts as one that is not.
 _UNBOOKED = """
     WITH unbooked AS (
         SELECT scope, service, rule, started_at, trace_id, response_id
@@ -81,11 +78,15 @@ _UNBOOKED = """
         SELECT * FROM unbooked ANTI JOIN ledger USING (trace_id)
         ANTI JOIN (SELECT response_id FROM ledger) USING (response_id)
     )
-    SELECT coalesce(scope, 'no scope') AS scope, count(*) AS n
-    FROM unrelated ANTI JOIN ledger ON ledger.service = unrelated.service
-        AND ledger.rule <> unrelated.rule
-        AND ledger.started_at >= unrelated.started_at - INTERVAL 110 MILLISECONDS
-        AND ledger.started_at <= unrelated.started_at + INTERVAL 110 MILLISECONDS
+    SELECT coalesce(scope, 'no scope') AS scope, count(*) AS n FROM (
+        SELECT scope FROM unrelated ANTI JOIN ledger ON ledger.service = unrelated.service
+            AND ledger.rule <> unrelated.rule
+            AND ledger.started_at >= unrelated.started_at - INTERVAL 110 MILLISECONDS
+            AND ledger.started_at <= unrelated.started_at + INTERVAL 110 MILLISECONDS
+        UNION ALL
+        SELECT scope FROM held_span JOIN profile USING (profile_id)
+        WHERE role = 'call' AND {period}
+    )
     GROUP BY ALL ORDER BY ALL"""
 
 
@@ -101,6 +102,15 @@ class Report:
     `completeness` says what is known to be missing; None in the report of one customer, since
     nobody knows whose those calls were. `unbooked` counts, by scope, calls in the evidence that no
     entry stands for: there should be none.
+
+    With a markup the columns `AMOUNTS` follow, in microdollars and dollars, and after the grouping
+    columns stands `line`: what kind of row it is, `usage` but for an allowance or a minimum that
+    has a row of its own. `amount` is what is paid, None where that is not known, the sum of
+    `charge`, `allowance` (not above zero) and `minimum` (what is missing to it); `margin` is the
+    amount without the cost, of the calls for which both are known. `unbilled` counts calls without
+    an amount; `rules` names the rules that made it. When a bill is allocated, `allocated` and
+    `allocated_usd` follow: the row's share. `exact` has the totals of what was rounded, and
+    `notes` what is to be said of the amounts.
     """
 
     by: tuple[str, ...]
@@ -110,6 +120,8 @@ class Report:
     unassigned_tokens: int
     completeness: Completeness | None
     unbooked: dict[str, int]
+    exact: dict[str, Decimal | None] | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def honesty(self) -> str:
@@ -117,40 +129,38 @@ class Report:
         total = self.total
         tokens = total["unpriced_tokens"]
         found = {
-            f"unpriced ({_plural(tokens, 'token')})": total["unpriced"],
+            f"unpriced ({plural(tokens, 'token')})": total["unpriced"],
             "with usage missing": total["missing"],
             "estimated": total["estimated"],
             "priced in part": total["partial"],
             "with a price or count in doubt": total["fallback"],
             "refused or never sent (free)": total["refused"],
             "recorded late": total["late"],
-            f"unassigned ({_plural(self.unassigned_tokens, 'token')})": self.unassigned_calls,
+            f"unassigned ({plural(self.unassigned_tokens, 'token')})": self.unassigned_calls,
         }
         parts = [f"{count:,} {what}" for what, count in found.items() if count]
         if tokens and not total["unpriced"]:
             # A further model inside a call has tokens and is no call.
-            parts.insert(0, f"{_plural(tokens, 'token')} unpriced")
+            parts.insert(0, f"{plural(tokens, 'token')} unpriced")
         nothing = "each priced from reported usage, and assigned"
-        lines = [f"Of {_plural(total['calls'], 'call')}: {', '.join(parts) or nothing}."]
+        lines = [f"Of {plural(total['calls'], 'call')}: {', '.join(parts) or nothing}."]
         if self.completeness is not None and self.completeness.missing:
             lines.append(_absent(self.completeness))
         if self.unbooked:
-            calls = _plural(sum(self.unbooked.values()), "call")
-            lines.append(f"Not booked, by a fault: {calls} of {', '.join(self.unbooked)}.")
-        return " ".join(lines)
+            calls = plural(sum(self.unbooked.values()), "call")
+            lines.append(
+                f"Not booked: {calls} of {', '.join(self.unbooked)}; the exporter's log says why."
+            )
+        return " ".join([*lines, *self.notes])
 
 
 def _absent(completeness: Completeness) -> str:
-    said = f"{_plural(completeness.missing, 'further call')} not arrived, or still running"
+    said = f"{plural(completeness.missing, 'further call')} not arrived, or still running"
     if completeness.dropped:
         said += f"; {completeness.dropped:,} said to be dropped"
     if completeness.likely_cost is not None:
         said += f"; likely {dollars(completeness.likely_cost)}, an estimate"
     return said + "."
-
-
-def _plural(count: int, one: str) -> str:
-    return f"{count:,} {one if count == 1 else one + 's'}"
 
 
 def report(
@@ -160,6 +170,10 @@ def report(
     from_: Instant | None = None,
     to: Instant | None = None,
     customer: str | int | UUID | None = None,
+    provider: str | None = None,
+    markup: str | Path | None = None,
+    round_to: str | None = None,
+    as_of: Instant | None = None,
 ) -> pd.DataFrame:
     """Usage and cost per group, as a DataFrame.
 
@@ -169,6 +183,10 @@ def report(
         from_: the first instant, UTC: a day (`2026-11-01`) or an ISO time.
         to: the instant after the last, UTC, in the same forms.
         customer: only this customer.
+        provider: only calls to this provider.
+        markup: the file that says what customers pay; None for costs alone.
+        round_to: `microdollar` or `cent`; None for exact costs.
+        as_of: the books as they stood at this moment, UTC, in the same forms; None for now.
 
     Returns:
         One row per group, in the order of the grouping columns; see `Report.rows`. The line that
@@ -177,10 +195,31 @@ def report(
     Raises:
         UsageError: an argument is not understood; the message says what is.
     """
-    made = report_on(connect(db), by, from_=from_, to=to, customer=customer)
+    made = report_on(
+        connect(db),
+        by,
+        from_=from_,
+        to=to,
+        customer=customer,
+        provider=provider,
+        markup=None if markup is None else read(Path(markup)),
+        unit=None if round_to is None else unit_named(round_to),
+        as_of=as_of,
+    )
     frame = made.rows
     frame.attrs["honesty"] = made.honesty
     return frame
+
+
+def unit_named(name: str) -> Unit:
+    """The unit of this name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if name not in {"microdollar", "cent"}:
+        raise UsageError(f"cannot round to {name!r}: choose microdollar or cent")
+    return Unit[name.upper()]
 
 
 def report_on(
@@ -190,51 +229,109 @@ def report_on(
     from_: Instant | None = None,
     to: Instant | None = None,
     customer: str | int | UUID | None = None,
+    provider: str | None = None,
+    markup: Markup | None = None,
+    unit: Unit | None = None,
+    allocate: Decimal | str | None = None,
+    as_of: Instant | None = None,
+    now: datetime | None = None,
 ) -> Report:
-    """The same as `report`, over an open connection and with its total."""
-    names = _names(by)
-    condition, instants = period(from_, to).holds("started_at")
-    keys = [f"key_{position}" for position in range(len(names))]
-    dimensions = [DIMENSIONS.get(name, "map_extract_value(tags, ?)") for name in names]
-    parameters = [name.removeprefix("tag:") for name in names if name not in DIMENSIONS]
-    parameters += instants
-    whose = "true"
-    if customer == UNASSIGNED:
-        whose = "customer_id IS NULL"
-    elif customer is not None:
-        whose = "customer_id = ?"
-        parameters.append(str(customer))
+    """The same as `report`, over an open connection and with its total.
 
-    columns = ", ".join(f"{sql} AS {key}" for sql, key in zip(dimensions, keys, strict=True))
-    grouped = ", ".join(keys)
-    ordered = ", ".join(f"{key} NULLS LAST" for key in keys)
+    `allocate` is a bill in US dollars to be shared out over the rows in proportion to their cost,
+    to the unit, by itself cents. `now` is when the report is made, UTC without a zone; the moment
+    `as_of` which the books are asked, if there is one.
+
+    Raises:
+        UsageError: an argument is not understood, or two do not go together.
+    """
+    _refuse_contradictions(customer, provider, markup, allocate)
+    if as_of is not None:
+        moment = instant("as-of", as_of)
+        connection, now = AsOf(connection, moment), now or moment
+    names = _names(by)
+    asked = period(from_, to)
+    with_amounts = markup is not None or (unit is not None and allocate is None)
+    books = _at_rest(connection) if with_amounts and as_of is None else connection
+    chosen = _chosen(names, asked, customer, provider)
+    grouped = ", ".join(chosen.keys)
+    ordered = ", ".join(f"{key} NULLS LAST" for key in chosen.keys)
     query = f"""
         SELECT {grouped}, {", ".join(_MEASURES)}
-        FROM (SELECT *, {columns} FROM ({_ENTRIES}) WHERE {condition} AND {whose})
+        FROM ({chosen.sql})
         GROUP BY GROUPING SETS (({grouped}), ())
         ORDER BY grouping({grouped}), {ordered}"""
-    found = connection.sql(query, parameters).to_pylist()
+    found = books.sql(query, chosen.parameters).to_pylist()
     total = found.pop()
     complete, unbooked = None, {}
-    if customer is None:
+    if customer is None and provider is None:
         complete = completeness_on(connection, from_=from_, to=to)
+        condition, instants = asked.holds("started_at")
         query = _UNBOOKED.format(period=condition)
-        unbooked = {row["scope"]: row["n"] for row in connection.sql(query, instants).to_pylist()}
-    rows = [_row(row, names, keys) for row in found]
-    value_columns = [*_SUMS, "cost", "cost_usd", *_HONESTY]
-    frame = pd.DataFrame(rows, columns=[*names, *value_columns])
-    counts = [*_SUMS, *_HONESTY]
-    frame[counts] = frame[counts].astype("Int64")
-    totals = _row(total, (), ())
+        rows = connection.sql(query, [*instants, *instants]).to_pylist()
+        unbooked = {row["scope"]: row["n"] for row in rows}
+    table = Table(names, chosen.keys, found, total)
+    if with_amounts:
+        at = now or datetime.now(UTC).replace(tzinfo=None)
+        whose = None if customer is None else str(customer)
+        found_pieces = pieces(books, chosen, markup or Markup())
+        table.put_amounts(found_pieces, markup, unit, Span(*asked, at, whose))
+    if allocate is not None:
+        table.allocate(allocate, unit or Unit.CENT)
     return Report(
         names,
-        frame,
-        totals,
+        table.frame(),
+        table.total,
         total["unassigned_calls"],
         total["unassigned_tokens"],
         complete,
         unbooked,
+        table.exact,
+        tuple(table.notes),
     )
+
+
+def _refuse_contradictions(
+    customer: object, provider: str | None, markup: Markup | None, allocate: Decimal | str | None
+) -> None:
+    if markup is not None and provider is not None:
+        raise UsageError(
+            "a markup is about all calls of a customer, allowances and minimums included: group "
+            "by provider, or ask for one provider without the markup"
+        )
+    if allocate is not None and (markup is not None or customer is not None):
+        raise UsageError(
+            "a bill is allocated over what all customers cost: ask for it without a markup and "
+            "without a customer"
+        )
+
+
+def _at_rest(connection: Answers) -> Answers:
+    """The books as they are now, for several questions, whatever is recorded meanwhile."""
+    [found] = connection.sql("SELECT max(recorded_at) AS latest FROM ledger").to_pylist()
+    return connection if found["latest"] is None else AsOf(connection, found["latest"])
+
+
+def _chosen(
+    names: Sequence[str], asked: Period, customer: str | int | UUID | None, provider: str | None
+) -> Chosen:
+    """The entries that the report is about, with a column for each word it is grouped by."""
+    keys = [f"key_{position}" for position in range(len(names))]
+    dimensions = [DIMENSIONS.get(name, "map_extract_value(tags, ?)") for name in names]
+    columns = ", ".join(f"{sql} AS {key}" for sql, key in zip(dimensions, keys, strict=True))
+    condition, instants = asked.holds("started_at")
+    parameters = [name.removeprefix("tag:") for name in names if name not in DIMENSIONS]
+    parameters += instants
+    if customer == UNASSIGNED:
+        condition += " AND customer_id IS NULL"
+    elif customer is not None:
+        condition += " AND customer_id = ?"
+        parameters.append(str(customer))
+    if provider is not None:
+        condition += " AND provider = ?"
+        parameters.append(provider)
+    sql = f"SELECT *, {columns} FROM ({_ENTRIES}) WHERE {condition}"
+    return Chosen(sql, parameters, keys)
 
 
 def _names(by: str | Sequence[str]) -> tuple[str, ...]:
@@ -247,14 +344,3 @@ def _names(by: str | Sequence[str]) -> tuple[str, ...]:
     if not names or len(set(names)) < len(names):
         raise UsageError(f"group by one or more different words; this is {','.join(names)!r}")
     return names
-
-
-def _row(found: dict[str, Any], names: Sequence[str], keys: Sequence[str]) -> dict[str, Any]:
-    row: dict[str, Any] = {}
-    for name, key in zip(names, keys, strict=True):
-        value = found[key]
-        row[name] = UNASSIGNED if name == "customer" and value is None else value
-    row.update({column: found[column] for column in (*_SUMS, "cost", *_HONESTY)})
-    cost: Decimal | None = row["cost"]
-    row["cost_usd"] = None if cost is None else usd(cost)
-    return row

@@ -10,9 +10,12 @@ from microdollar_exporter.operate.archived import (
     archive_return_part,
 )
 from microdollar_exporter.operate.assign import assign, unassign
+from microdollar_exporter.operate.close import close_period
 from microdollar_exporter.operate.erase import erase
 from microdollar_exporter.operate.hold import hold
 from microdollar_exporter.operate.parts import archive_part
+from microdollar_exporter.operate.prices import USE_PRICES, use_prices
+from microdollar_exporter.operate.reprice import reprice
 from microdollar_exporter.operate.retain import retain
 from microdollar_exporter.operate.users import map_users
 from microdollar_exporter.store import Store
@@ -32,10 +35,13 @@ ACTS: Mapping[str, Act] = {
     "archive-return": archive_return,
     "archive-return-part": archive_return_part,
     "assign": assign,
+    "close-period": close_period,
     "erase": erase,
     "hold": hold,
     "map-users": map_users,
+    "reprice": reprice,
     "retain": retain,
     "unassign": unassign,
+    USE_PRICES: use_prices,
 }
 """The acts by the names under which `POST /v1/acts/{name}` and `perform` find them."""

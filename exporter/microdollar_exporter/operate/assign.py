@@ -82,7 +82,7 @@ def unassign(store: Store, arguments: Mapping[str, Any]) -> dict[str, Any]:
         raise UsageError(f"decision {undone} is of the kind {kinds[undone]}, which gave no calls")
     choice = Choice(
         customer="CAST(NULL AS VARCHAR)",
-        of_calls="decision = ? AND customer_id IS NOT NULL",
+        of_calls="assigned_by = ? AND customer_id IS NOT NULL",
         parameters=[undone],
     )
     if not flag_of(arguments, "apply"):

@@ -25,13 +25,14 @@ _EPOCH: Final = datetime(1970, 1, 1)
 _HOUR: Final = 3_600_000_000
 
 _KEY: Final = ("trace_id", "span_id", "started_at", "position")
-_SUMS: Final = ("calls", *BUCKETS, *PARTS, "cost")
-_PRICE: Final = ("cost", "price_status", "price_row")
+_COSTS: Final = ("cost", "list_cost")
+_SUMS: Final = ("calls", *BUCKETS, *PARTS, *_COSTS)
+_PRICE: Final = (*_COSTS, "price_status", "price_row")
 _FACTS: Final = tuple(
     name
     for name in Entry._fields
     if name not in {*_KEY, *_PRICE, "kind", "revision", "price_book", "reverses", "decision"}
-    and name not in {"reason", "tags", "units"}
+    and name not in {"assigned_by", "reason", "price_note", "tags", "units"}
 )
 """What an entry says of a call, whenever and why ever it was booked."""
 
@@ -118,11 +119,18 @@ def against_evidence(
         with registered(con, "batch", table):
             con.execute("INSERT INTO anew BY NAME FROM batch")
     con.execute("DELETE FROM anew WHERE CAST(started_at AS DATE) IN (FROM unprovable)")
+    key = ", ".join(_KEY)
+    same = " AND ".join(f"mine.{name} = anew.{name}" for name in _KEY)
+    # A call whose rows name several books was worked out by each; every row counts by its own.
+    con.execute(f"""
+        DELETE FROM anew USING mine
+        WHERE stands AND {same} AND mine.price_book IS DISTINCT FROM anew.price_book
+        AND ({", ".join(f"anew.{name}" for name in _KEY)}) IN (
+            SELECT ({key}) FROM anew GROUP BY {key} HAVING count(*) > 1)""")
     con.execute(f"""
         UPDATE anew SET customer_id = decided.customer_id
-        FROM mine JOIN decided ON mine.decision = decision_id
-        WHERE stands AND {" AND ".join(f"mine.{name} = anew.{name}" for name in _KEY)}""")
-    key = ", ".join(_KEY)
+        FROM mine JOIN decided ON mine.assigned_by = decision_id
+        WHERE stands AND {same}""")
     for kind, query, what in (
         (
             "entry missing",
@@ -180,7 +188,8 @@ def _compare_sums(con: duckdb.DuckDBPyConnection, findings: Findings) -> None:
     key = ", ".join(_KEY)
     sums = ", ".join(f"coalesce(sum({name}), 0) AS {name}" for name in _SUMS)
     unequal = {name: f"m.{name} <> coalesce(a.{name}, 0)" for name in _SUMS}
-    unequal["cost"] = f"has_book AND {unequal['cost']}"
+    for name in _COSTS:
+        unequal[name] = f"has_book AND {unequal[name]}"
     said = ", ".join(_said(name, condition) for name, condition in unequal.items())
     findings.query(
         con,

@@ -14,28 +14,29 @@ from microdollar_exporter.entry import REVERSAL
 from microdollar_exporter.store import ENTRY_ID, Change, Store
 from microdollar_exporter.usage import BUCKETS, PARTS
 
-__all__ = ["Choice", "Decide", "look", "looking", "move"]
+__all__ = ["STANDING", "Choice", "Decide", "look", "looking", "move", "taken_back"]
 
 EXAMPLES: Final = 5
 """How many calls are shown before they are moved."""
 
-_SIGNED: Final = ("calls", *BUCKETS, *PARTS, "cost")
+_SIGNED: Final = ("calls", *BUCKETS, *PARTS, "cost", "list_cost")
 _TOKENS: Final = " + ".join(f"coalesce({bucket}, 0)" for bucket in BUCKETS)
-# The sums of a day that are left of removed calls are no calls that could be moved.
-_STANDING: Final = """
+STANDING: Final = """
     kind <> 'reversal' AND trace_id <> '' AND entry_id NOT IN (
         SELECT reverses FROM ledger WHERE reverses IS NOT NULL
     )"""
+"""That an entry of the ledger has not been taken back, in SQL. The sums of a day that are left of
+removed calls do not count: they are no calls."""
 _TAKEN_BACK: Final = ", ".join(
     [
         f"'{REVERSAL}' AS kind",
         *(f"-{column} AS {column}" for column in _SIGNED),
-        "map_from_entries(list_transform(map_entries(units), lambda unit:"
-        " {'key': unit.key, 'value': -unit.value})) AS units",
+        "CASE WHEN cardinality(units) = 0 THEN units ELSE map_from_entries(list_transform("
+        "map_entries(units), lambda unit: {'key': unit.key, 'value': -unit.value})) END AS units",
         "entry_id AS reverses",
     ]
 )
-_EARLIER_MOVE: Final = "^(assigned|returned) by decision [0-9a-f]+; "
+_EARLIER_MOVE: Final = "(assigned|returned) by decision [0-9a-f]+; "
 
 
 class Choice(NamedTuple):
@@ -102,7 +103,7 @@ def _choose(con: duckdb.DuckDBPyConnection, choice: Choice) -> None:
     chosen = f"""
         SELECT ledger.rowid AS place, trace_id, span_id, started_at,
             {choice.customer} AS new_customer, {choice.of_entries or "true"} AS meets
-        FROM ledger {choice.joined} WHERE {_STANDING} AND {choice.of_calls}"""
+        FROM ledger {choice.joined} WHERE {STANDING} AND {choice.of_calls}"""
     if choice.of_entries:
         wanted = f"""
             WITH chosen AS ({chosen})
@@ -144,23 +145,28 @@ def _sums(con: duckdb.DuckDBPyConnection) -> dict[str, Any]:
 
 
 def _book(change: Change, decision_id: str, reason: str) -> None:
-    of_move = [change.at, decision_id, reason]
     change.con.execute(
         f"""
         INSERT INTO ledger BY NAME SELECT *, {ENTRY_ID} AS entry_id FROM (
-            SELECT ledger.* EXCLUDE (entry_id) REPLACE ({_TAKEN_BACK},
-                CAST(? AS TIMESTAMP) AS recorded_at, ? AS decision, ? AS reason)
-            {_MOVED}
-        )""",
-        of_move,
-    )
-    change.con.execute(
-        f"""
-        INSERT INTO ledger BY NAME SELECT *, {ENTRY_ID} AS entry_id FROM (
+            {taken_back("moved")}
+            UNION ALL BY NAME
             SELECT ledger.* EXCLUDE (entry_id) REPLACE (new_customer AS customer_id,
-                revision + 1 AS revision, CAST(? AS TIMESTAMP) AS recorded_at, ? AS decision,
-                ? || '; ' || regexp_replace(reason, '{_EARLIER_MOVE}', '') AS reason)
+                revision + 1 AS revision, $at AS recorded_at, $decision AS decision,
+                $decision AS assigned_by,
+                concat($reason, '; ', regexp_replace(reason, '{_EARLIER_MOVE}', '')) AS reason)
             {_MOVED}
         )""",
-        of_move,
+        {"at": change.at, "decision": decision_id, "reason": reason},
     )
+
+
+def taken_back(places: str) -> str:
+    """SQL for the reversals of the entries whose place in the ledger is in this table.
+
+    It has the columns of the ledger but for `entry_id`; its parameters are `at`, `decision` and
+    `reason`.
+    """
+    return f"""
+        SELECT ledger.* EXCLUDE (entry_id) REPLACE ({_TAKEN_BACK},
+            $at AS recorded_at, $decision AS decision, $reason AS reason)
+        FROM ledger SEMI JOIN {places} ON ledger.rowid = place"""

@@ -6,7 +6,7 @@ ledger had just come in together: what an entry has to be does not depend on the
 the evidence came, nor on the entries that were booked meanwhile.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 
 import duckdb
@@ -38,16 +38,23 @@ class Recomputer:
         self._keepers: dict[str | None, Bookkeeper] = {}
 
     def entries(
-        self, first: int, last: int, books: Mapping[Identity, str | None], ordinary: str | None
+        self,
+        first: int,
+        last: int,
+        books: Mapping[Identity, Collection[str | None]],
+        ordinary: str | None,
+        condition: str = "true",
     ) -> Iterator[pa.Table]:
         """The entries of all calls that began in [`first`, `last`), in columns of the ledger.
 
-        Each is priced by the book whose id `books` has for its call, or else by the `ordinary`
-        one; by none where there is no such book.
+        Each is priced by the books whose ids `books` has for its call, once by each, or else by
+        the `ordinary` one; by none where there is no such book. With a `condition`, in SQL over
+        `span`, only the calls of the spans that meet it.
         """
         evidence = self._evidence.read(
             "span",
-            f"started_at >= make_timestamp({first}) AND started_at < make_timestamp({last})",
+            f"started_at >= make_timestamp({first}) AND started_at < make_timestamp({last})"
+            f" AND {condition}",
         )
         if not evidence:
             return
@@ -55,8 +62,8 @@ class Recomputer:
         known = _Afresh(self._con, self._links, (first, last - 1), datetime.max, self._decisions)
         by_book: dict[str | None, list[Evidence]] = {}
         for item in evidence:
-            book = books.get(item.identity, ordinary) if books else ordinary
-            by_book.setdefault(book, []).append(item)
+            for book in books.get(item.identity, (ordinary,)):
+                by_book.setdefault(book, []).append(item)
         for name, items in by_book.items():
             booking = self._keeper(name)(items, known)
             if booking.table is not None:
@@ -69,7 +76,7 @@ class Recomputer:
     def _keeper(self, book_id: str | None) -> Bookkeeper:
         keeper = self._keepers.get(book_id)
         if keeper is None:
-            keeper = Bookkeeper(_no_price)
+            keeper = Bookkeeper(_no_price, price_book=book_id)
             if book_id is not None and book_id in self._books:
                 engine = Engine(self._books[book_id])
                 keeper = Bookkeeper(engine.price, engine.flat, book_id)
@@ -78,7 +85,7 @@ class Recomputer:
 
 
 def _no_price(_: UsageRow) -> Price:
-    return Price(cost=None, status="unpriced_provider", price_row=None, note=None)
+    return Price(None, None, "unpriced_provider", None, None)
 
 
 class _Afresh(Known):

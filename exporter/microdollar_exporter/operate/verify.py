@@ -229,14 +229,18 @@ class _Verification:
             "decision unknown",
             """SELECT DISTINCT decision_id FROM (
                 SELECT decision AS decision_id FROM ledger WHERE decision IS NOT NULL
+                UNION ALL SELECT assigned_by FROM ledger WHERE assigned_by IS NOT NULL
                 UNION ALL SELECT undoes FROM decision WHERE undoes IS NOT NULL
             ) ANTI JOIN decision USING (decision_id)""",
             lambda row: f"decision {row[0]}",
             "it is named and not there",
         )
 
-    def _books_named(self) -> tuple[dict[Identity, str | None], str | None]:
-        """The price book that most entries of the stretch name, and those of the others."""
+    def _books_named(self) -> tuple[dict[Identity, list[str | None]], str | None]:
+        """The price book that most entries of the stretch name, and those of the others.
+
+        The rows of one call may name several: those that were repriced another than the rest.
+        """
         con = self._con
         found = con.execute(
             "SELECT price_book FROM mine WHERE stands GROUP BY price_book ORDER BY count(*) DESC"
@@ -247,11 +251,15 @@ class _Verification:
         if len(found) == 1:
             return {}, ordinary
         named = con.execute(
-            """SELECT trace_id, span_id, epoch_us(started_at), max_by(price_book, recorded_at)
-            FROM mine WHERE stands AND price_book IS DISTINCT FROM ? GROUP BY ALL""",
+            """SELECT trace_id, span_id, epoch_us(started_at), list_distinct(
+                list(coalesce(price_book, '')))
+            FROM mine WHERE stands GROUP BY ALL HAVING bool_or(price_book IS DISTINCT FROM ?)""",
             [ordinary],
         ).fetchall()
-        return {(trace, span, start): book for trace, span, start, book in named}, ordinary
+        return {
+            (trace, span, start): [book or None for book in books]
+            for trace, span, start, books in named
+        }, ordinary
 
     def _count_unproven(self) -> None:
         for what, query in (

@@ -5,23 +5,31 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from types import MappingProxyType
 from typing import Any, Final
 
+from microdollar_exporter.price.adjustment import DECIMALS, Adjustment, decimal_text, product
+from microdollar_exporter.price.alias import Alias
+from microdollar_exporter.price.disjoint import contradictions
 from microdollar_exporter.price.rules import Rule
 from microdollar_exporter.usage import BUCKETS, PARTS
 
-__all__ = ["RATES", "STANDARD", "Book", "Model", "PriceRow", "Provider"]
+__all__ = ["ANY", "RATES", "STANDARD", "WEEKDAYS", "Book", "Model", "PriceRow", "Provider"]
 
 STANDARD: Final = "std"
 """The context of an ordinary request. Other contexts are `key=value`, joined by commas: the
 facts of a request that select another rate (`processing=batch`, `service_tier=flex`, …)."""
 
+ANY: Final = "*"
+"""The provider and the model of the rate for whatever a book does not list."""
+
+WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
 RATES: Final = (*BUCKETS, *PARTS, "audio_cache_read", "image_cache_read", "video_in", "video_out")
 """The names a rate per token can have: the buckets, their parts, parts of `cache_read`, and two
 parts that `Usage` does not tell apart."""
 
-_DECIMALS: Final = 18
 _DAY: Final = 86_400_000_000
 
 
@@ -33,9 +41,15 @@ class PriceRow:
     `audio_hours`, …); both in 10⁻¹⁸ USD, and a name without a rate is absent: no price, never
     zero. The row holds from `effective_from` until just before `effective_to`, microseconds
     since 1970 UTC, None being unbounded, and within `time_of_day`, a half-open span of
-    microseconds since midnight UTC, when there is one. It prices a request whole if the request
+    microseconds since midnight UTC, when there is one, and then only on the `weekdays` of UTC,
+    0 being Monday, unless these are None. It prices a request whole if the request
     has strictly more than `over_input_tokens` input tokens, cached ones included, and no row
     with a higher threshold applies; a boundary that is itself dearer is stored as one less.
+
+    `layer` says by which kind of override the rates came to be (`rate`, `same_as`, `free`,
+    `default`), None for those of the source, and `reason` what the operator said.
+    `base_row` is the row that this one repeats: for another time, another model, or with
+    `adjustments`, which multiply what its rates come to.
 
     `price_row` is the first 16 hexadecimal digits of the SHA-256 of the content: the same
     content has the same id in every book.
@@ -50,6 +64,13 @@ class PriceRow:
     over_input_tokens: int = 0
     rates: Mapping[str, int]
     unit_rates: Mapping[str, int] = field(default_factory=dict)
+    weekdays: tuple[int, ...] | None = None
+    layer: str | None = None
+    reason: str | None = None
+    base_row: str | None = None
+    adjustments: tuple[Adjustment, ...] = ()
+    multiplier: Fraction = field(init=False)
+    unit_multiplier: Fraction = field(init=False)
     price_row: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -59,11 +80,19 @@ class PriceRow:
         for name in ("rates", "unit_rates"):
             mapping = dict(sorted(getattr(self, name).items()))
             object.__setattr__(self, name, MappingProxyType(mapping))
+        for name, of_units in (("multiplier", False), ("unit_multiplier", True)):
+            object.__setattr__(self, name, product(self.adjustments, of_units=of_units))
         digest = hashlib.sha256(_canonical_json(self.canonical())).hexdigest()
         object.__setattr__(self, "price_row", digest[:16])
 
+    @property
+    def is_listed(self) -> bool:
+        """Whether the rates are the source's, with all that a source leaves out."""
+        return self.layer in (None, "same_as")
+
     def canonical(self) -> list[Any]:
         """The content in lists, dicts, strings and integers, without the id."""
+        further = {name: getattr(self, name) for name in _FURTHER if getattr(self, name)}
         return [
             self.provider,
             self.model,
@@ -74,7 +103,12 @@ class PriceRow:
             self.over_input_tokens,
             dict(self.rates),
             dict(self.unit_rates),
+            *([further] if further else []),
         ]
+
+
+_FURTHER: Final = ("weekdays", "layer", "reason", "base_row", "adjustments")
+"""What a row's content only has where there is something to say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,9 +134,12 @@ class Provider:
 class Book:
     """An immutable set of price rows, and the names of the models they price.
 
-    The rows of one key must not overlap, and must begin at a threshold of 0.
     `id` is the SHA-256 of the canonical content. Source and version are not part of it: two
-    releases that say the same are one book.
+    releases that say the same are one book. A book with overrides names the `base` it was made
+    from, and has beside it the operator's `aliases` and names of providers.
+
+    Raises:
+        ValueError: the rows of one key overlap, or begin above a threshold of 0.
     """
 
     def __init__(
@@ -112,27 +149,50 @@ class Book:
         source_version: str,
         providers: Iterable[Provider],
         rows: Iterable[PriceRow],
+        base: str | None = None,
+        aliases: Iterable[Alias] = (),
+        provider_names: Mapping[str, str] | None = None,
     ) -> None:
         self.source: Final = source
         self.source_version: Final = source_version
+        self.base: Final = base
+        self.aliases: Final = tuple(aliases)
+        self.provider_names: Final = MappingProxyType(dict(provider_names or {}))
         self.providers: Final = MappingProxyType({p.id: p for p in providers})
         by_key: dict[tuple[str, str, str], list[PriceRow]] = {}
+        adjusted: dict[tuple[str, str], list[PriceRow]] = {}
         for row in rows:
-            by_key.setdefault((row.provider, row.model, row.context), []).append(row)
+            if row.adjustments and row.base_row:
+                adjusted.setdefault((row.provider, row.base_row), []).append(row)
+            else:
+                by_key.setdefault((row.provider, row.model, row.context), []).append(row)
         self._rows: Final = {key: tuple(rows) for key, rows in by_key.items()}
+        self._adjusted: Final = {key: tuple(rows) for key, rows in adjusted.items()}
+        for same_key in self._rows.values():
+            for what in contradictions(same_key):
+                raise ValueError(what)
         self.id: Final = hashlib.sha256(self.canonical_json()).hexdigest()
 
     @property
     def rows(self) -> Iterator[PriceRow]:
-        """Every price row, grouped by provider, model and context."""
-        return (row for rows in self._rows.values() for row in rows)
+        """Every price row, grouped by provider, model and context; adjusted ones come last."""
+        for rows in (self._rows, self._adjusted):
+            for group in rows.values():
+                yield from group
 
     def lookup(self, provider: str, model: str, context: str = STANDARD) -> tuple[PriceRow, ...]:
         """The rows of one key, of every date and size; empty when there is no price.
 
-        All three are the book's own ids, matched exactly.
+        All three are the book's own ids, matched exactly. Adjusted rows are not among them.
         """
         return self._rows.get((provider, model, context), ())
+
+    def adjusted(self, provider: str, base_row: str) -> tuple[PriceRow, ...]:
+        """The rows made from another by an operator's adjustments, for calls at a provider.
+
+        The `context` of each has the facts of a request that it asks for.
+        """
+        return self._adjusted.get((provider, base_row), ())
 
     def canonical_json(self) -> bytes:
         """The whole content, rules included, in one form: what `id` is the hash of."""
@@ -141,10 +201,17 @@ class Book:
             for p in self.providers.values()
         ]
         rows = sorted((row.canonical() for row in self.rows), key=_canonical_json)
-        return _canonical_json({"providers": providers, "rows": rows})
+        content: dict[str, Any] = {"providers": providers, "rows": rows}
+        if self.base is not None:
+            content["base"] = self.base
+            content["aliases"] = [alias.canonical() for alias in self.aliases]
+            content["provider_names"] = dict(self.provider_names)
+        return _canonical_json(content)
 
     def table_rows(self) -> list[dict[str, Any]]:
         """The rows for a table: JSON-able, `rates` as exact decimal strings of USD per unit.
+
+        An adjusted row has the rates of its `base_row`, and multipliers beside them.
 
         `time_of_day_from` and `time_of_day_to` are microseconds since midnight UTC; None is a
         bound that is midnight itself, or no bound.
@@ -159,10 +226,17 @@ class Book:
                 "effective_to": row.effective_to,
                 "time_of_day_from": row.time_of_day and row.time_of_day[0],
                 "time_of_day_to": row.time_of_day and (row.time_of_day[1] % _DAY or None),
+                "weekdays": row.weekdays and ",".join(WEEKDAYS[day] for day in row.weekdays),
                 "over_input_tokens": row.over_input_tokens,
                 "rates": {
-                    name: _decimal(rate) for name, rate in {**row.rates, **row.unit_rates}.items()
+                    name: decimal_text(Fraction(rate, 10**DECIMALS))
+                    for name, rate in {**row.rates, **row.unit_rates}.items()
                 },
+                "layer": "adjust" if row.adjustments else row.layer,
+                "reason": row.reason,
+                "base_row": row.base_row,
+                "multiplier": decimal_text(row.multiplier) if row.adjustments else None,
+                "unit_multiplier": decimal_text(row.unit_multiplier) if row.adjustments else None,
             }
             for row in self.rows
         ]
@@ -170,8 +244,3 @@ class Book:
 
 def _canonical_json(content: object) -> bytes:
     return json.dumps(content, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()
-
-
-def _decimal(rate: int) -> str:
-    whole, fraction = divmod(rate, 10**_DECIMALS)
-    return f"{whole}.{fraction:0{_DECIMALS}d}".rstrip("0").rstrip(".")

@@ -3,9 +3,16 @@
 
 from typing import Final
 
+from microdollar_exporter.price.book import STANDARD
 from microdollar_exporter.usage import UsageRow
 
-__all__ = ["doubtful_geo", "facts"]
+__all__ = ["FACTS", "facts", "facts_of"]
+
+FACTS: Final = (
+    *("processing", "service_tier", "speed", "inference_geo"),
+    *("region", "route", "search_type"),
+)
+"""The names of facts. The last three are on no span: an alias can say them."""
 
 _STANDARD_TIERS: Final = {
     "auto",
@@ -15,14 +22,15 @@ _STANDARD_TIERS: Final = {
     "standard_only",
 }
 _STANDARD_SPEED: Final = "standard"
-_UNPRICED_GEO: Final = {"global", "not_available"}
+_UNCONFINED: Final = {"global", "not_available"}
 
 
 def facts(row: UsageRow) -> tuple[str, ...]:
-    """The contexts of the book that a call asks for; empty for the standard one.
+    """What a call asks for that may have a price of its own; nothing for an ordinary one.
 
     A service tier of `batch`, as Anthropic and Groq say it, is the book's `processing=batch`.
     Any other word that is not the standard one is passed on as it is: the book knows it or not.
+    A place that a call is confined to is one: providers charge for residency.
     """
     asked = []
     if tier := _word(row.service_tier):
@@ -32,16 +40,14 @@ def facts(row: UsageRow) -> tuple[str, ...]:
             asked.append(f"service_tier={tier}")
     if (speed := _word(row.speed)) and speed != _STANDARD_SPEED:
         asked.append(f"speed={speed}")
+    if (geo := _word(row.inference_geo)) and geo not in _UNCONFINED:
+        asked.append(f"inference_geo={geo}")
     return tuple(asked)
 
 
-def doubtful_geo(row: UsageRow) -> str | None:
-    """The place a call was confined to, when that may cost more than the book knows.
-
-    Providers charge for residency (Anthropic 1.1 times for `us`); no price row says how much.
-    """
-    geo = _word(row.inference_geo)
-    return geo if geo and geo not in _UNPRICED_GEO else None
+def facts_of(context: str) -> frozenset[str]:
+    """The facts that a context of the book is made of; none for the standard one."""
+    return frozenset() if context == STANDARD else frozenset(context.split(","))
 
 
 def _word(text: str | None) -> str:

@@ -5,9 +5,8 @@ Only its data and `ModelInfo.get_prices` are used, never its calculator. Importi
 costs some tenths of a second and pydantic; the book it makes needs neither.
 """
 
-import logging
-from collections import Counter
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -20,14 +19,15 @@ from genai_prices import types as source
 from genai_prices.data import providers as bundled
 from genai_prices.data_snapshot import DataSnapshot
 
+from microdollar_exporter.errors import UsageError
 from microdollar_exporter.price.book import STANDARD, Book, Model, PriceRow, Provider
+from microdollar_exporter.price.deepseek import with_dates
 from microdollar_exporter.price.rules import Op, Rule
 
-__all__ = ["import_genai_prices"]
+__all__ = ["SOURCE", "Imported", "import_genai_prices", "import_installed", "import_snapshot"]
 
-log = logging.getLogger(__name__)
-
-_SOURCE: Final = "genai-prices"
+SOURCE: Final = "genai-prices"
+"""What the books made here name as their source."""
 
 _RATES: Final = {
     "input_mtok": "input_uncached",
@@ -65,9 +65,15 @@ _UNIT_RATES: Final = {
 }
 """The source's other price keys: the unit each becomes and how many of it the price is for.
 
-`input_audio_hours` only repeats `audio_hours`; `output_citation_mtok` splits a count that
-`Usage` does not. Whatever is not here or in `_RATES` is counted and logged as unread."""
+Whatever is in none of the three tables is unknown."""
 
+_SET_ASIDE: Final = {
+    "input_audio_hours": "repeats audio_hours",
+    "output_citation_mtok": "a part of the output that no usage tells apart",
+}
+"""Price keys that are left out on purpose, and why no cost can be wrong or missing for it."""
+
+_MOST_DIGITS: Final = 30
 _EXACT_DECIMALS: Final = 12
 _LIST_DECIMALS: Final = 6
 
@@ -75,42 +81,60 @@ _DAY: Final = 86_400_000_000
 _EPOCH: Final = date(1970, 1, 1)
 
 
-def import_genai_prices(snapshot: DataSnapshot | None = None) -> Book:
-    """The book of a genai-prices snapshot; by default of the data shipped in the package.
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """A book, and what of its source could not be taken as it stands.
+
+    `rounded` counts the distinct prices that were the residue of a float; `set_aside` counts price
+    keys that are left out on purpose. `unknown` names price keys that this version cannot read,
+    each with the models that have it: what they are charged for would have no price.
+    """
+
+    book: Book
+    rounded: int
+    set_aside: Mapping[str, int]
+    unknown: Mapping[str, tuple[str, ...]]
+
+
+def import_genai_prices() -> Book:
+    """The book of the installed genai-prices package."""
+    return import_installed().book
+
+
+def import_installed() -> Imported:
+    """The same, with what could not be taken as it stands."""
+    return import_snapshot(DataSnapshot(providers=bundled, from_auto_update=False))
+
+
+def import_snapshot(snapshot: DataSnapshot, source_version: str | None = None) -> Imported:
+    """The book of a genai-prices snapshot, which is that of the installed version unless said.
 
     Starts of prices are midnight UTC of their date, as in the source. A price of 12 decimals or
     fewer is taken exactly; one of more is the residue of a float in the source's own data, and
-    is rounded half-even to the 6 decimals that list prices have. How many were rounded, and
-    which price keys were not read, is logged for debugging.
+    is rounded half-even to the 6 decimals that list prices have.
+
+    Raises:
+        UsageError: a price is negative or no number.
     """
-    if snapshot is None:
-        snapshot = DataSnapshot(providers=bundled, from_auto_update=False)
     reader = _Reader()
     book = Book(
-        source=_SOURCE,
-        source_version=version(_SOURCE),
+        source=SOURCE,
+        source_version=source_version or version(SOURCE),
         providers=[_provider(provider) for provider in snapshot.providers],
         rows=[
             row
             for provider in snapshot.providers
             for model in provider.models
-            for row in reader.rows(provider.id, model)
+            for row in with_dates(reader.rows(provider.id, model))
         ],
     )
-    log.info(
-        "prices of %s %s: %d price rows of %d providers, book %s",
-        book.source,
-        book.source_version,
-        sum(1 for _ in book.rows),
-        len(book.providers),
-        book.id[:16],
-    )
-    log.debug(
-        "%d distinct float residues rounded; price keys not read: %s",
+    unread = sorted(reader.unread.items())
+    return Imported(
+        book,
         len(reader.rounded),
-        dict(sorted(reader.unread.items())) or "none",
+        {key: len(models) for key, models in unread if key in _SET_ASIDE},
+        {key: tuple(sorted(models)) for key, models in unread if key not in _SET_ASIDE},
     )
-    return book
 
 
 def _provider(provider: source.Provider) -> Provider:
@@ -129,6 +153,10 @@ def _rule(clause: source.MatchLogic) -> Rule:
         case source.ClauseAnd():
             return Rule("and", rules=tuple(_rule(part) for part in clause.and_))
         case source.ClauseRegex():
+            try:
+                re.compile(clause.regex)
+            except re.error as error:
+                raise UsageError(f"the regex {clause.regex!r} cannot be read: {error}") from error
             return Rule("regex", clause.regex)
         case source.ClauseEquals():
             op, text = "equals", clause.equals
@@ -147,11 +175,12 @@ def _rule(clause: source.MatchLogic) -> Rule:
 class _Reader:
     """Turns models into rows, and remembers what could not be taken as it stands.
 
-    `rounded` names each price value once, however many rows it is in.
+    `rounded` names each price value once, however many rows it is in; `unread` names the models
+    that have a price key which is not read.
     """
 
     rounded: set[tuple[str, str, str, Decimal]] = field(default_factory=set)
-    unread: Counter[str] = field(default_factory=Counter)
+    unread: dict[str, set[str]] = field(default_factory=dict)
 
     def rows(self, provider: str, model: source.ModelInfo) -> Iterator[PriceRow]:
         """The rows of one model: standard ones, then those of each request variant."""
@@ -212,12 +241,17 @@ class _Reader:
                     unit, per = _UNIT_RATES[key]
                     unit_rates[unit] = self._rate(provider, model, key, usd, per)
                 else:
-                    self.unread[key] += 1
+                    self.unread.setdefault(key, set()).add(f"{provider} {model}")
             if rates or unit_rates:
                 yield over, rates, unit_rates
 
     def _rate(self, provider: str, model: str, key: str, usd: Decimal, per: int) -> int:
         """A price for `per` units as 10⁻¹⁸ USD for one; no decimal context can round it."""
+        if not usd.is_finite() or usd < 0 or not -_MOST_DIGITS < usd.adjusted() < _MOST_DIGITS:
+            raise UsageError(
+                f"{key} of {provider} {model} is {usd}: a price is zero or more, and of less than "
+                f"{_MOST_DIGITS} digits"
+            )
         price = Fraction(usd)
         if (price * 10**_EXACT_DECIMALS).denominator != 1:
             price = Fraction(round(price * 10**_LIST_DECIMALS), 10**_LIST_DECIMALS)

@@ -2,8 +2,11 @@
 """Read a price book back from its canonical content, which a ledger keeps whole."""
 
 import json
+from dataclasses import fields
 from typing import Any, Final
 
+from microdollar_exporter.price.adjustment import Adjustment
+from microdollar_exporter.price.alias import Alias
 from microdollar_exporter.price.book import Book, Model, PriceRow, Provider
 from microdollar_exporter.price.rules import Rule
 
@@ -20,16 +23,21 @@ _ROW: Final = (
 def read_book(content: str, *, source: str = "", source_version: str = "") -> Book:
     """The book whose `canonical_json` is `content`, and so the one with the same `id`.
 
+    Where it came from can be said beside the content, as in the file of the shipped book.
+
     Raises:
         ValueError: it is not the content of a book.
     """
     try:
         said = json.loads(content)
         return Book(
-            source=source,
-            source_version=source_version,
+            source=source or said.get("source", ""),
+            source_version=source_version or said.get("source_version", ""),
             providers=[_provider(*provider) for provider in said["providers"]],
             rows=[_row(row) for row in said["rows"]],
+            base=said.get("base"),
+            aliases=[_alias(alias) for alias in said.get("aliases", ())],
+            provider_names=said.get("provider_names"),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not the content of a price book: {error}") from error
@@ -50,6 +58,14 @@ def _rule(op: Any, test: str | list[Any]) -> Rule:
 
 
 def _row(content: list[Any]) -> PriceRow:
-    said = dict(zip(_ROW, content, strict=True))
-    span = said["time_of_day"]
-    return PriceRow(**{**said, "time_of_day": tuple(span) if span else None})
+    said = dict(zip(_ROW, content, strict=False))
+    said |= content[len(_ROW)] if len(content) > len(_ROW) else {}
+    for name in ("time_of_day", "weekdays"):
+        said[name] = tuple(said[name]) if said.get(name) else None
+    said["adjustments"] = tuple(Adjustment(*one) for one in said.get("adjustments", ()))
+    return PriceRow(**said)
+
+
+def _alias(content: list[Any]) -> Alias:
+    said = dict(zip((field.name for field in fields(Alias)), content, strict=True))
+    return Alias(**{**said, "context": tuple(said["context"])})

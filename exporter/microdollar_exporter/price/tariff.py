@@ -14,12 +14,14 @@ What an exact answer would need and the row does not have is named in the note:
 * What has no rate at all, or was not reported, is left out: `partial`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
+from fractions import Fraction
+from operator import attrgetter, itemgetter
 from typing import Final, Literal, NamedTuple
 
 from microdollar_exporter.price.book import PriceRow
+from microdollar_exporter.price.units import unit_name
 from microdollar_exporter.usage import BUCKETS, PARTS, Usage, UsageRow
 from microdollar_semconv import attributes as md
 
@@ -47,22 +49,37 @@ _DOUBTFUL_FEES: Final = {
     "perplexity": "request fee is the highest the book lists, it depends on search context size"
 }
 
+_CUT_SHORT: Final = md.USAGE_SOURCE_PROVIDER_PARTIAL
 _EMBEDDINGS: Final = "embeddings"
 _OUTPUT_PARTS: Final = ("reasoning", "audio_out", "image_out")
-_bucket_counts = attrgetter(*BUCKETS)
+_bucket_counts: Callable[[Usage], tuple[int | None, ...]] = itemgetter(slice(len(BUCKETS)))
+"""The counts in the order of `BUCKETS`, which are the first fields of a usage."""
 _part_counts = attrgetter(*PARTS)
+_others = itemgetter(slice(Usage._fields.index("reasoning") + 1, None))
+"""The fields of a usage after reasoning: of other media, and units."""
 _PICO: Final = 10**6
 """Rates of 10⁻¹⁸ USD in one picodollar."""
+_PICO_RATE: Final = Fraction(_PICO)
+
+_LONG_CACHES: Final = frozenset({"azure", "openai"})
+_FREE: Final = "free by the operator's decision"
+_UNKNOWN_DAYS: Final = "rate for a time of day, of which the book knows no dates or weekdays"
+_UNKNOWN_HOLIDAYS: Final = "rate for a time of day, of which the book knows no public holidays"
+
+_Rates = tuple[int | None, ...]
 
 
 class Price(NamedTuple):
     """The answer for one usage row.
 
     `cost` is in picodollars (10⁻¹² USD), None when it is not known: never 0 for that.
-    `price_row` is the id of the row applied. `note` says why the status is not `priced`.
+    `list_cost` is the same before an operator's adjustments. `price_row` is the id of the row
+    applied. `note` says why the status is not `priced`, naming every bucket concerned; None when
+    it is.
     """
 
     cost: int | None
+    list_cost: int | None
     status: Status
     price_row: str | None
     note: str | None
@@ -97,7 +114,8 @@ class Tariff:
 
     `rates` are in the order of `BUCKETS`, None where the rate is not known to be right;
     `assumed` then holds the nearest one and what is assumed, or nothing. `own` are the row's
-    rates as they stand. `doubts` hold for every usage.
+    rates as they stand. `doubts` hold for every usage. `free` is why nothing is charged at all.
+    `adjusted` is what the list cost is multiplied by: that of tokens, and that of units.
     """
 
     price_row: str
@@ -108,6 +126,10 @@ class Tariff:
     own: Mapping[str, int]
     unit_rates: Mapping[str, int]
     doubts: tuple[str, ...]
+    prices_reasoning: bool
+    has_request_fee: bool
+    free: str | None = None
+    adjusted: tuple[Fraction, Fraction] | None = None
 
     @classmethod
     def of(cls, row: PriceRow) -> "Tariff":
@@ -125,14 +147,19 @@ class Tariff:
                 del exact["cache_write"]
                 why = "cache write of unknown lifetime at the 5-minute rate"
                 assumed["cache_write"] = (write, why)
+            # A cache kept for hours costs twice the input rate there, which the source leaves out.
+            elif row.provider in _LONG_CACHES and row.is_listed:
+                del exact["cache_write"]
+                why = "cache write of unknown lifetime at the shortest one's rate"
+                assumed["cache_write"] = (write, why)
         if "input_uncached" in own:
             exact.setdefault("input_tool", own["input_uncached"])
             for name in ("cache_read", "cache_write_5m", "cache_write_1h", "cache_write"):
                 if name not in exact and name not in assumed:
                     assumed[name] = (own["input_uncached"], f"{name} at the input rate")
         doubts = []
-        if row.time_of_day:
-            doubts.append("rate for a time of day, of which the book knows no dates or weekdays")
+        if row.time_of_day and row.is_listed:
+            doubts.append(_UNKNOWN_DAYS if row.weekdays is None else _UNKNOWN_HOLIDAYS)
         if own.get("video_out", own.get("output")) != own.get("output"):
             doubts.append("video output has a rate of its own and is not told apart")
         return cls(
@@ -144,20 +171,27 @@ class Tariff:
             own=own,
             unit_rates=row.unit_rates,
             doubts=tuple(doubts),
+            prices_reasoning="reasoning" in own,
+            has_request_fee="requests" in row.unit_rates,
+            free=(row.reason or _FREE) if row.layer == "free" else None,
+            adjusted=(row.multiplier, row.unit_multiplier) if row.adjustments else None,
         )
 
-    def flat_rates(self) -> tuple[int | None, ...] | None:
-        """The rates in picodollars, in the order of `BUCKETS`, if nothing else decides a cost.
+    def flat_rates(self) -> tuple[_Rates, _Rates] | None:
+        """The adjusted rates and the list rates in picodollars, if nothing else decides a cost.
 
-        None for one that is not known to be right. There is nothing at all when a call has a fee,
-        when reasoning has a rate of its own, when the tariff is in doubt, or when a rate is not a
-        whole number of picodollars.
+        Both are in the order of `BUCKETS`, None for one that is not known to be right. There is
+        nothing at all when a call is free or has a fee, when reasoning has a rate of its own, when
+        the tariff is in doubt, or when a rate is not a whole number of picodollars.
         """
-        if self.doubts or "reasoning" in self.own or "requests" in self.unit_rates:
+        if self.doubts or self.prices_reasoning or self.has_request_fee or self.free is not None:
             return None
-        if any(rate is not None and rate % _PICO for rate in self.rates):
+        multiplier = self.adjusted[0] if self.adjusted else 1
+        charged = [None if rate is None else rate * multiplier / _PICO_RATE for rate in self.rates]
+        listed = [None if rate is None else rate / _PICO_RATE for rate in self.rates]
+        if any(rate is not None and rate.denominator != 1 for rate in (*charged, *listed)):
             return None
-        return tuple(None if rate is None else rate // _PICO for rate in self.rates)
+        return _whole(charged), _whole(listed)
 
     def charge(self, row: UsageRow, doubts: tuple[str, ...] = ()) -> Price:
         """The price of a usage by this row alone.
@@ -166,54 +200,79 @@ class Tariff:
         a `fallback`. Rounded once, half-even, to the picodollar.
         """
         usage = row.usage
-        cost = 0
+        if self.free is not None:
+            return self._free(usage, doubts)
+        tokens = fees = hourly = 0
         unpriced: list[str] = []
         caveats: list[str] = [*doubts, *self.doubts]
-        for bucket, count, rate in zip(BUCKETS, _bucket_counts(usage), self.rates, strict=True):
+        unsure = False
+        for count, rate in zip(_bucket_counts(usage), self.rates, strict=True):
             if count:
                 if count < 0:
                     return _bad_usage(usage)
                 if rate is None:
-                    if bucket not in self.assumed:
-                        unpriced.append(bucket)
-                        continue
-                    rate, why = self.assumed[bucket]  # noqa: PLW2901
-                    caveats.append(why)
-                cost += count * rate
-        hourly = 0
-        reasoning = usage.reasoning
+                    unsure = True
+                else:
+                    tokens += count * rate
+        if unsure:
+            tokens += self._assume(usage, unpriced, caveats)
+        output, reasoning = usage.output, usage.reasoning
         if (
             # Reasoning at the output rate is charged already.
-            (reasoning and ("reasoning" in self.own or not 0 < reasoning <= (usage.output or 0)))
-            or usage.audio_in
-            or usage.audio_out
-            or usage.image_in
-            or usage.image_out
-            or usage.units
-            or "requests" in self.unit_rates
+            (reasoning and (self.prices_reasoning or not 0 < reasoning <= (output or 0)))
+            or any(_others(usage))
+            or self.has_request_fee
         ):
             if contradiction(usage):
                 return _bad_usage(usage)
-            cost += self._output_parts(usage, caveats) + self._input_parts(usage, caveats)
+            tokens += self._output_parts(usage, caveats) + self._input_parts(usage, caveats)
             fees, hourly = self._units(row, unpriced, caveats)
-            cost += fees
         if hourly:
-            cost = _round_half_even(cost * 3600 + hourly, 3600 * _PICO)
+            listed = _round_half_even((tokens + fees) * 3600 + hourly, 3600 * _PICO)
         else:
-            cost = _round_half_even(cost, _PICO)
+            listed, rest = divmod(tokens + fees, _PICO)
+            if rest:
+                listed = _round_half_even(tokens + fees, _PICO)
+        cost = listed
+        if self.adjusted is not None:
+            of_tokens, of_units = self.adjusted
+            exact = tokens * of_tokens + (fees + Fraction(hourly, 3600)) * of_units
+            cost = _round_half_even(exact.numerator, exact.denominator * _PICO)
 
-        gaps = [f"{name} has no price" for name in unpriced]
-        if gaps and not cost:
-            return Price(None, "unpriced_model", None, "; ".join(gaps))
-        if usage.input_uncached is None or usage.output is None:
+        gaps: list[str] = []
+        if unpriced:
+            gaps = [f"{name} has no price" for name in unpriced]
+            if not listed:
+                return Price(None, None, "unpriced_model", None, "; ".join(gaps))
+        if output is None or usage.input_uncached is None:
             gaps += self._unreported(row)
-        if row.source == md.USAGE_SOURCE_PROVIDER_PARTIAL:
+        if row.source == _CUT_SHORT:
             gaps.append("the call ended before its usage was complete")
         if gaps:
-            return Price(cost, "partial", self.price_row, "; ".join([*gaps, *caveats]))
+            return Price(cost, listed, "partial", self.price_row, "; ".join([*gaps, *caveats]))
         if caveats:
-            return Price(cost, "fallback", self.price_row, "; ".join(caveats))
-        return Price(cost, "priced", self.price_row, None)
+            return Price(cost, listed, "fallback", self.price_row, "; ".join(caveats))
+        return Price(cost, listed, "priced", self.price_row, None)
+
+    def _assume(self, usage: Usage, unpriced: list[str], caveats: list[str]) -> int:
+        """What the buckets cost of which no rate is known to be right, as far as one is near."""
+        cost = 0
+        for bucket, count, rate in zip(BUCKETS, _bucket_counts(usage), self.rates, strict=True):
+            if count and rate is None:
+                if bucket in self.assumed:
+                    nearest, why = self.assumed[bucket]
+                    cost += count * nearest
+                    caveats.append(why)
+                else:
+                    unpriced.append(bucket)
+        return cost
+
+    def _free(self, usage: Usage, doubts: tuple[str, ...]) -> Price:
+        if contradiction(usage):
+            return _bad_usage(usage)
+        if doubts:
+            return Price(0, 0, "fallback", self.price_row, "; ".join(doubts))
+        return Price(0, 0, "free", self.price_row, self.free)
 
     def _output_parts(self, usage: Usage, caveats: list[str]) -> int:
         """What parts of the output cost more (or less) than the output rate already charged."""
@@ -261,7 +320,10 @@ class Tariff:
 
     def _units(self, row: UsageRow, unpriced: list[str], caveats: list[str]) -> tuple[int, int]:
         """The cost of units, in 10⁻¹⁸ USD, and of durations, in 10⁻¹⁸ USD times 3600."""
-        counts = dict(row.usage.units)
+        counts: dict[str, int] = {}
+        for unit, count in row.usage.units.items():
+            name = unit_name(unit)
+            counts[name] = counts.get(name, 0) + count
         if "requests" in self.unit_rates:
             # A fee per request falls due once a call, counted or not.
             counts.setdefault("requests", row.calls)
@@ -297,13 +359,17 @@ class Tariff:
         return missing
 
 
+def _whole(rates: Sequence[Fraction | None]) -> _Rates:
+    return tuple(None if rate is None else int(rate) for rate in rates)
+
+
 def _negative(usage: Usage) -> str:
     counts = {name: getattr(usage, name) for name in (*BUCKETS, *PARTS)} | dict(usage.units)
     return ", ".join(f"{name} {n} is negative" for name, n in counts.items() if n and n < 0)
 
 
 def _bad_usage(usage: Usage) -> Price:
-    return Price(None, "bad_usage", None, contradiction(usage))
+    return Price(None, None, "bad_usage", None, contradiction(usage))
 
 
 def _cached(usage: Usage) -> int:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The schema, as numbered steps that are each applied once and never edited."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import duckdb
 
@@ -174,11 +174,7 @@ def m002_witnesses_and_reversals(con: duckdb.DuckDBPyConnection) -> None:
         ORDER BY number""")
     con.execute("DROP TABLE ledger")
     con.execute("ALTER TABLE ledger_2 RENAME TO ledger")
-    for column in (
-        *("entry_id", "kind", "recorded_at", "started_at", "trace_id", "span_id", "position"),
-        *("revision", "tags", "calls", "units", "usage_source", "rule", "price_status", "reason"),
-    ):
-        con.execute(f"ALTER TABLE ledger ALTER {column} SET NOT NULL")
+    _require(con, "ledger", _ALWAYS_SAID)
     con.execute("""
         CREATE TABLE decision (
             decision_id VARCHAR NOT NULL,
@@ -296,11 +292,68 @@ def m004_archived_evidence(con: duckdb.DuckDBPyConnection) -> None:
         )""")
 
 
+def m005_list_cost_and_layers(con: duckdb.DuckDBPyConnection) -> None:
+    """What a call would cost before an operator's adjustments, and what a price could not say.
+
+    `list_cost` is signed as `cost` is; before there were adjustments both were the same.
+    `price_note` says why an entry is not `priced`; in earlier entries `reason` says it.
+
+    In `price_row`, `layer` says which override made a row, none for a row of the source. A row
+    with a `base_row` has the rates of that one; its multipliers apply to what these come to, the
+    one to tokens and the other to units. `weekdays` are those of the UTC day on which a row with
+    a time of day holds; NULL is all of them.
+    """
+    con.execute("""
+        CREATE TABLE ledger_5 AS SELECT
+            * EXCLUDE (price_status, price_row, price_book, reverses, decision, reason),
+            cost AS list_cost,
+            price_status,
+            CAST(NULL AS VARCHAR) AS price_note,
+            price_row, price_book, reverses, decision, reason
+        FROM ledger""")
+    con.execute("DROP TABLE ledger")
+    con.execute("ALTER TABLE ledger_5 RENAME TO ledger")
+    _require(con, "ledger", _ALWAYS_SAID)
+    for column in (
+        *("layer VARCHAR", "base_row VARCHAR", "weekdays VARCHAR", "reason VARCHAR"),
+        *("multiplier DECIMAL(38, 18)", "unit_multiplier DECIMAL(38, 18)"),
+    ):
+        con.execute(f"ALTER TABLE price_row ADD COLUMN {column}")
+
+
+def m006_who_assigned(con: duckdb.DuckDBPyConnection) -> None:
+    """By which decision a call is its customer's, apart from the one that called for the entry.
+
+    Until then the only decisions that called for the entries of calls were such.
+    """
+    con.execute("ALTER TABLE ledger ADD COLUMN assigned_by VARCHAR")
+    con.execute("""
+        UPDATE ledger SET assigned_by = decision
+        WHERE kind = 'usage' AND decision IS NOT NULL AND trace_id <> ''""")
+    con.execute("""
+        UPDATE ledger SET assigned_by = taken_back.decision FROM ledger AS taken_back
+        WHERE ledger.reverses = taken_back.entry_id AND taken_back.decision IS NOT NULL""")
+
+
+_ALWAYS_SAID = (
+    *("entry_id", "kind", "recorded_at", "started_at", "trace_id", "span_id", "position"),
+    *("revision", "tags", "calls", "units", "usage_source", "rule", "price_status", "reason"),
+)
+"""The columns of the ledger that are never NULL, since version 2."""
+
+
+def _require(con: duckdb.DuckDBPyConnection, table: str, columns: Iterable[str]) -> None:
+    for column in columns:
+        con.execute(f"ALTER TABLE {table} ALTER {column} SET NOT NULL")
+
+
 MIGRATIONS: tuple[Callable[[duckdb.DuckDBPyConnection], None], ...] = (
     m001_evidence_ledger_and_prices,
     m002_witnesses_and_reversals,
     m003_removed_evidence,
     m004_archived_evidence,
+    m005_list_cost_and_layers,
+    m006_who_assigned,
 )
 
 

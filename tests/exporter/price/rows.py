@@ -4,6 +4,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from microdollar_exporter.price import Price
 from microdollar_exporter.usage import BUCKETS, PARTS, Usage, UsageRow
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -38,3 +39,9 @@ def row(provider: str | None, model: str | None, **facts: Any) -> UsageRow:
         "source": "provider",
     }
     return UsageRow(**(defaults | facts), provider=provider, usage=Usage(**counts))
+
+
+def charged(price: Price) -> tuple[int | None, str]:
+    """The cost and the status of a price that nobody adjusted."""
+    assert price.list_cost == price.cost
+    return price.cost, price.status

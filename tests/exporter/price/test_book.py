@@ -125,7 +125,8 @@ def test_a_table_row_names_key_validity_threshold_and_rates() -> None:
         rates={"input_uncached": 75 * 10**10, "output": 2 * 10**18},
         unit_rates={"web_search": 10**16},
     )
-    assert small([row]).table_rows() == [
+    below = PriceRow(provider="p", model="m", effective_from=5, rates={"output": 10**12})
+    assert small([below, row]).table_rows()[1:] == [
         {
             "price_row": row.price_row,
             "provider": "p",
@@ -135,7 +136,13 @@ def test_a_table_row_names_key_validity_threshold_and_rates() -> None:
             "effective_to": None,
             "time_of_day_from": None,
             "time_of_day_to": None,
+            "weekdays": None,
             "over_input_tokens": 200_000,
             "rates": {"input_uncached": "0.00000075", "output": "2", "web_search": "0.01"},
+            "layer": None,
+            "reason": None,
+            "base_row": None,
+            "multiplier": None,
+            "unit_multiplier": None,
         }
     ]

@@ -10,43 +10,12 @@ import pytest
 
 from microdollar_exporter.price import Book, Engine, PriceRow
 from microdollar_exporter.price import engine as engine_module
+from microdollar_exporter.price import schedule as schedule_module
 
 from .books import priced_by
-from .rows import MICRODOLLAR, NOW, at, row
+from .rows import MICRODOLLAR, NOW, at, charged, row
 
 # When
-
-
-@pytest.mark.parametrize(
-    ("model", "edge", "before", "after"),
-    [
-        ("gemini-4-argon", "2026-12-01T00:00:00", (2000, 10_000), (4000, 20_000)),
-        ("gemini-3.6-flash", "2027-01-01T00:00:00", (750, 3750), (1500, 7500)),
-    ],
-)
-def test_the_price_in_force_when_the_call_started_applies_to_the_microsecond(
-    engine: Engine,
-    model: str,
-    edge: str,
-    before: tuple[int, int],
-    after: tuple[int, int],
-) -> None:
-    """Rates of input and output, in USD per billion tokens."""
-    for started_at, rates in [(at(edge) - 1, before), (at(edge), after)]:
-        call = row("gcp.gemini", model, input_uncached=1000, output=100, started_at=started_at)
-        expected = (1000 * rates[0] + 100 * rates[1]) * MICRODOLLAR // 1000
-        assert engine.price(call)[:2] == (expected, "priced")
-
-
-def test_a_date_begins_at_midnight_utc_wherever_the_clock_stands(engine: Engine) -> None:
-    for text, rate in [
-        ("2026-11-30T23:59:59.999999+00:00", 2),
-        ("2026-12-01T00:59:59+01:00", 2),
-        ("2026-12-01T01:00:00+01:00", 4),
-        ("2026-11-30T19:00:00-05:00", 4),
-    ]:
-        call = row("gemini", "gemini-4-argon", input_uncached=1, output=0, started_at=at(text))
-        assert engine.price(call).cost == rate * MICRODOLLAR
 
 
 def test_one_cached_key_answers_for_every_date(book: Book) -> None:
@@ -63,7 +32,7 @@ def test_one_cached_key_answers_for_every_date(book: Book) -> None:
 
 def test_a_call_before_the_first_date_has_the_oldest_price(engine: Engine) -> None:
     call = row("openai", "gpt-5.6-sol", input_uncached=1, output=0, started_at=at("2001-01-01"))
-    assert engine.price(call)[:2] == (5 * MICRODOLLAR, "priced")
+    assert charged(engine.price(call)) == (5 * MICRODOLLAR, "priced")
 
 
 def test_outside_the_dates_of_every_row_a_model_has_no_price() -> None:
@@ -104,7 +73,7 @@ def test_one_token_over_the_threshold_prices_the_whole_request_anew(
         uncached, cached, output = 1000 + excess, last_below - 1000, 50
         call = row(provider, model, input_uncached=uncached, cache_read=cached, output=output)
         thousandths = uncached * input_rate + cached * read_rate + output * output_rate
-        assert engine.price(call)[:2] == (thousandths * MICRODOLLAR // 1000, "priced")
+        assert charged(engine.price(call)) == (thousandths * MICRODOLLAR // 1000, "priced")
 
 
 @pytest.mark.parametrize(
@@ -129,7 +98,7 @@ def test_every_input_bucket_counts_towards_the_threshold(bucket: str) -> None:
 )
 def test_an_ordinary_service_tier_is_the_standard_price(engine: Engine, tier: str | None) -> None:
     call = row("openai", "gpt-6-luna", service_tier=tier, input_uncached=1000, output=0)
-    assert engine.price(call)[:2] == (100 * MICRODOLLAR, "priced")
+    assert charged(engine.price(call)) == (100 * MICRODOLLAR, "priced")
 
 
 @pytest.mark.parametrize(
@@ -150,7 +119,7 @@ def test_a_context_of_the_book_has_its_own_rates(
 ) -> None:
     """Rates are in USD per billion tokens."""
     call = row(provider, model, input_uncached=1000, output=0, **facts)
-    assert engine.price(call)[:2] == (rate * MICRODOLLAR, "priced")
+    assert charged(engine.price(call)) == (rate * MICRODOLLAR, "priced")
 
 
 def test_a_context_counts_from_the_date_the_book_knows_it(engine: Engine) -> None:
@@ -158,8 +127,8 @@ def test_a_context_counts_from_the_date_the_book_knows_it(engine: Engine) -> Non
     facts: dict[str, Any] = {"service_tier": "flex", "input_uncached": 1000, "output": 0}
     after = engine.price(row("openai", "gpt-6-luna", started_at=edge, **facts))
     before = engine.price(row("openai", "gpt-6-luna", started_at=edge - 1, **facts))
-    assert after[:2] == (50 * MICRODOLLAR, "priced")
-    assert before[:2] == (100 * MICRODOLLAR, "fallback")
+    assert charged(after) == (50 * MICRODOLLAR, "priced")
+    assert charged(before) == (100 * MICRODOLLAR, "fallback")
     assert before.note == "service_tier=flex has no price of its own at that time"
 
 
@@ -215,7 +184,7 @@ def test_facts_do_not_stack_and_the_one_left_out_is_named(engine: Engine) -> Non
         input_uncached=1000,
         output=0,
     )
-    assert engine.price(call)[:2] == (2000 * MICRODOLLAR, "fallback")
+    assert charged(engine.price(call)) == (2000 * MICRODOLLAR, "fallback")
     assert engine.price(call).note == "speed=fast has no price of its own"
 
 
@@ -224,18 +193,18 @@ def test_facts_do_not_stack_and_the_one_left_out_is_named(engine: Engine) -> Non
 
 def test_the_model_that_answered_is_charged_not_the_one_asked_for(engine: Engine) -> None:
     call = row("openai", "gpt-6-luna", request_model="gpt-6-sol", input_uncached=1000, output=0)
-    assert engine.price(call)[:2] == (100 * MICRODOLLAR, "priced")
+    assert charged(engine.price(call)) == (100 * MICRODOLLAR, "priced")
 
 
 def test_without_an_answering_model_the_one_asked_for_is_charged(engine: Engine) -> None:
     call = row("openai", None, request_model="gpt-6-luna", input_uncached=1000, output=0)
-    assert engine.price(call)[:2] == (100 * MICRODOLLAR, "priced")
+    assert charged(engine.price(call)) == (100 * MICRODOLLAR, "priced")
 
 
 def test_an_unknown_answering_model_falls_back_to_the_one_asked_for(engine: Engine) -> None:
     call = row("openai", "luna-x", request_model="gpt-6-luna", input_uncached=1000, output=0)
     price = engine.price(call)
-    assert price[:2] == (100 * MICRODOLLAR, "fallback")
+    assert charged(price) == (100 * MICRODOLLAR, "fallback")
     assert price.note == "model luna-x is not in the book, request model used"
 
 
@@ -252,7 +221,7 @@ def test_an_unknown_name_has_no_cost(
     engine: Engine, provider: str | None, model: str | None, status: str, note: str
 ) -> None:
     call = row(provider, model, input_uncached=1, output=1)
-    assert engine.price(call) == (None, status, None, note)
+    assert engine.price(call) == (None, None, status, None, note)
 
 
 def test_the_cache_of_keys_is_bounded_whatever_names_come_in(
@@ -265,3 +234,105 @@ def test_the_cache_of_keys_is_bounded_whatever_names_come_in(
         assert len(engine._schedules) <= 5
     call = row("openai", "gpt-6-luna", input_uncached=1000, output=0)
     assert engine.price(call).status == "priced"
+
+
+# Several facts at once
+
+
+def test_facts_that_the_book_has_together_are_one_context() -> None:
+    """As many as it has, the earlier facts before the later ones."""
+    contexts = {
+        "std": 1,
+        "service_tier=flex": 2,
+        "speed=fast": 4,
+        "service_tier=flex,speed=fast": 8,
+        "inference_geo=us,speed=fast": 16,
+    }
+    engine = priced_by(
+        [
+            PriceRow(provider="p", model="m", context=c, rates={"output": rate * 10**12})
+            for c, rate in contexts.items()
+        ]
+    )
+    for tier, speed, geo, rate, missing in [
+        (None, None, None, 1, None),
+        ("flex", None, None, 2, None),
+        ("flex", "fast", None, 8, None),
+        ("flex", "fast", "us", 8, "inference_geo=us"),
+        ("scale", "fast", "us", 16, "service_tier=scale"),
+        ("flex", None, "us", 2, "inference_geo=us"),
+        ("scale", "fast", None, 4, "service_tier=scale"),
+    ]:
+        facts = {"service_tier": tier, "speed": speed, "inference_geo": geo}
+        price = engine.price(row("p", "m", input_uncached=0, output=1, **facts))
+        note = missing and f"{missing} has no price of its own"
+        assert (price.cost, price.note) == (rate * MICRODOLLAR, note)
+
+
+# Which days
+
+
+def test_a_rate_for_a_time_of_day_on_some_weekdays_is_for_these_only() -> None:
+    """Monday to Friday from 01:00 until 04:00 UTC, in the days and hours around them."""
+    hour = 3_600_000_000
+    rates = {"input_uncached": 10**12, "output": 10**12}
+    peak = {name: 2 * rate for name, rate in rates.items()}
+    span = (hour, 4 * hour)
+    rows = [
+        PriceRow(provider="p", model="m", rates=rates),
+        PriceRow(provider="p", model="m", rates=peak, time_of_day=span, weekdays=(0, 1, 2, 3, 4)),
+    ]
+    engine = priced_by(rows)
+    monday = at("2026-11-23")
+    for day in range(-7, 14):
+        for moment, peak_hours in [(hour - 1, 0), (hour, 1), (4 * hour - 1, 1), (4 * hour, 0)]:
+            begun = monday + day * 24 * hour + moment
+            price = engine.price(row("p", "m", input_uncached=1, output=0, started_at=begun))
+            dear = peak_hours and day % 7 < 5
+            assert price.cost == (2 if dear else 1) * MICRODOLLAR
+            assert price.status == ("fallback" if dear else "priced")
+            if dear:
+                assert price.note == (
+                    "rate for a time of day, of which the book knows no public holidays"
+                )
+
+
+def test_the_weekday_of_a_call_before_1970_is_right_too() -> None:
+    """2 January 1950 was a Monday."""
+    row_of = PriceRow(
+        provider="p", model="m", rates={"output": 10**12}, time_of_day=(0, 10), weekdays=(0,)
+    )
+    engine = priced_by([row_of])
+    for day, status in [("1950-01-01", "unpriced_model"), ("1950-01-02", "fallback")]:
+        call = row("p", "m", input_uncached=0, output=1, started_at=at(day))
+        assert engine.price(call).status == status
+
+
+# What is said of names that were not exact
+
+
+def test_a_loose_match_is_logged_once_for_each_name_at_a_provider(
+    book: Book, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = Engine(book)
+    for tier in (None, "flex", "priority"):
+        for model in ("gemini-3.6-flash-cyber", "gemini-3.6-flash", "gemini-3.6-flash-other"):
+            engine.price(row("gcp.gemini", model, service_tier=tier, input_uncached=1, output=1))
+    assert [record.getMessage() for record in caplog.records] == [
+        f"model '{name}' at google is priced as a fallback: "
+        "model matched loosely as gemini-3.6-flash"
+        for name in ("gemini-3.6-flash-cyber", "gemini-3.6-flash-other")
+    ]
+    assert {record.levelname for record in caplog.records} == {"WARNING"}
+
+
+def test_what_is_logged_of_names_is_bounded(
+    book: Book, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names come from outside, and so does their number."""
+    monkeypatch.setattr(schedule_module, "_REPORTED", 3)
+    engine = Engine(book)
+    for number in range(9):
+        name = f"gemini-3.6-flash-{number}-x"
+        engine.price(row("gcp.gemini", name, input_uncached=1, output=1))
+    assert len(caplog.records) == 3

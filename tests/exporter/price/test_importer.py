@@ -2,7 +2,6 @@
 """The installed price data becomes rows: dated, tiered, per context, exact."""
 
 import decimal
-import logging
 import subprocess
 import sys
 from datetime import UTC, date, time
@@ -13,8 +12,13 @@ import pytest
 from genai_prices import types as source
 from genai_prices.data_snapshot import DataSnapshot
 
+from microdollar_exporter.errors import UsageError
 from microdollar_exporter.price import Book, PriceRow
-from microdollar_exporter.price.importer import import_genai_prices
+from microdollar_exporter.price.importer import (
+    import_genai_prices,
+    import_installed,
+    import_snapshot,
+)
 
 from .rows import at
 
@@ -29,7 +33,7 @@ def imported(prices: Any, variants: list[source.PriceVariant] | None = None) -> 
         id="m", match=source.ClauseEquals("m"), prices=prices, price_variants=variants
     )
     provider = source.Provider(id="p", name="P", api_pattern="x", models=[model])
-    return list(import_genai_prices(DataSnapshot([provider], from_auto_update=False)).rows)
+    return list(import_snapshot(DataSnapshot([provider], from_auto_update=False)).book.rows)
 
 
 def conditional(price: str, constraint: Any = None) -> source.ConditionalPrice:
@@ -75,19 +79,36 @@ def test_every_model_and_provider_of_the_source_is_in_the_book(book: Book) -> No
     assert sum(len(p.models) for p in book.providers.values()) == 2330
 
 
-def test_float_residues_are_rounded_to_six_decimals_and_counted(
-    caplog: pytest.LogCaptureFixture, book: Book
-) -> None:
-    with caplog.at_level(logging.DEBUG, "microdollar_exporter.price.importer"):
-        import_genai_prices()
-    _, message = (record.getMessage() for record in caplog.records)
-    assert "26 distinct float residues rounded" in message
-    assert "'input_audio_hours': 15, 'output_citation_mtok': 1" in message
+def test_float_residues_are_rounded_to_six_decimals_and_counted(book: Book) -> None:
+    found = import_installed()
+    assert found.rounded == 26
 
     (row,) = book.lookup("huggingface_together", "Qwen/Qwen3-VL-8B-Instruct")
     assert row.rates["input_uncached"] == mtok("0.18")
     rows = book.lookup("openrouter", "google/gemini-2.5-flash-lite")
     assert {row.rates["cache_write"] for row in rows} == {mtok("0.083333")}
+
+
+def test_what_is_left_out_is_counted_and_nothing_is_unknown() -> None:
+    found = import_installed()
+    assert found.set_aside == {"input_audio_hours": 10, "output_citation_mtok": 1}
+    assert found.unknown == {}
+
+
+def test_a_unit_that_is_not_known_is_named_with_its_models() -> None:
+    model = source.ModelInfo(
+        id="m", match=source.ClauseEquals("m"), prices=source.ModelPrice(input_gpixels=Decimal(1))
+    )
+    provider = source.Provider(id="p", name="P", api_pattern="x", models=[model])
+    found = import_snapshot(DataSnapshot([provider], from_auto_update=False))
+    assert found.unknown == {"input_gpixels": ("p m",)}
+    assert list(found.book.rows) == []
+
+
+@pytest.mark.parametrize("price", ["-0.1", "NaN", "Infinity", "1e30", "1e-30"])
+def test_a_price_that_cannot_be_one_is_refused_by_name(price: str) -> None:
+    with pytest.raises(UsageError, match=r"input_mtok of p m is .*: a price is zero or more"):
+        imported(source.ModelPrice(input_mtok=Decimal(price)))
 
 
 def test_a_price_of_up_to_twelve_decimals_is_kept_to_the_last_one() -> None:

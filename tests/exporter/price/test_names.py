@@ -132,8 +132,19 @@ def test_what_the_source_does_not_recognise_is_unknown(
 
 
 def test_a_borrowed_price_names_its_lender(names: Names) -> None:
+    doubt = "azure has no price of its own, that of openai gpt-5.4 used"
     assert names.model("azure", "gpt-5.4-2026-03-05") == Match(
-        "openai", "gpt-5.4", "azure has no price of its own, that of openai gpt-5.4 used"
+        "openai", "gpt-5.4", doubt, lent=True
+    )
+
+
+def test_a_borrowed_price_that_is_matched_loosely_has_both_doubts(names: Names) -> None:
+    doubt = (
+        "model matched loosely as deepseek-v4-pro; "
+        "azure has no price of its own, that of deepseek deepseek-v4-pro used"
+    )
+    assert names.model("azure", "deepseek-v4-pro-x") == Match(
+        "deepseek", "deepseek-v4-pro", doubt, lent=True
     )
 
 

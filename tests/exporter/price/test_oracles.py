@@ -124,18 +124,26 @@ DATES = ["2026-07-01T12:00", "2026-10-13T02:30", "2026-11-21T07:00", "2027-01-01
 SIZES = [10, 5_000, 250_000]
 
 
+_WITH_DATED_PEAKS = {
+    ("deepseek", name) for name in ("deepseek-flash", "deepseek-v4-flash", "deepseek-v4-pro")
+}
+
+
 def test_the_sources_calculator_agrees_on_every_model_context_and_date(engine: Engine) -> None:
     """Every model by its own id, one random usage per context and date.
 
     Left out, with cause: models with float residues in their prices, which the book rounds;
     audio and image input beside cached input, for which the calculator asks counts that a usage
-    does not have; durations, which its 28 digits round. Where we have no cost it must say 0.
+    does not have; durations, which its 28 digits round; DeepSeek's V4, of whose peak hours it has
+    neither dates nor weekdays. Where we have no cost it must say 0.
     A context that a model does not have and a rate that it inherits are not left out: the cost
     is the calculator's, the status is ours.
     """
     rng = random.Random(20261121)  # noqa: S311
     compared = 0
     for provider, model in _models_without_residues():
+        if (provider.id, model.id) in _WITH_DATED_PEAKS:
+            continue
         for facts, context in CONTEXTS:
             if context and not model.price_variants and rng.random() < 0.9:
                 continue  # all of these say the same: the standard price

@@ -12,7 +12,7 @@ import pytest
 
 from microdollar_exporter.price import Engine
 
-from .rows import MICRODOLLAR, at, row
+from .rows import MICRODOLLAR, at, charged, row
 
 
 def calculated(
@@ -35,7 +35,7 @@ def test_disjoint_counts_are_never_taken_for_inclusive_ones(engine: Engine) -> N
         "anthropic", "claude-sonnet-5-5", {"input_tokens": 1000, "cache_read_tokens": 900}
     ) == Decimal(290)
     call = row("anthropic", "claude-sonnet-5-5", input_uncached=1000, cache_read=900, output=0)
-    assert engine.price(call)[:2] == (2090 * MICRODOLLAR, "priced")
+    assert charged(engine.price(call)) == (2090 * MICRODOLLAR, "priced")
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_a_tool_fee_without_a_price_is_partial_not_nothing(engine: Engine) -> No
             units={"code_interpreter": 1000},
         )
     )
-    assert price[:2] == (2 * MICRODOLLAR, "partial")
+    assert charged(price) == (2 * MICRODOLLAR, "partial")
     assert price.note == "code_interpreter has no price"
 
 
@@ -136,7 +136,7 @@ def test_a_service_tier_is_either_applied_or_said_to_be_missing(
     usage = {"input_tokens": 1000}
     assert calculated(provider, model, usage, service_tier=tier) == silent
     call = row(ours, model, service_tier=tier, input_uncached=1000, output=0)
-    assert engine.price(call)[:2] == (cost * MICRODOLLAR, status)
+    assert charged(engine.price(call)) == (cost * MICRODOLLAR, status)
 
 
 def test_a_tier_before_the_date_it_was_verified_is_said_to_be_missing(engine: Engine) -> None:
@@ -156,23 +156,52 @@ def test_a_tier_before_the_date_it_was_verified_is_said_to_be_missing(engine: En
     assert (price.cost, price.status) == (2500 * MICRODOLLAR, "fallback")
 
 
-def test_a_rate_for_a_time_of_day_is_said_to_lack_its_dates(engine: Engine) -> None:
-    """On 1 August 2026 there was no peak rate yet; the data cannot say so."""
+@pytest.mark.parametrize(
+    ("when", "silent", "rate", "status"),
+    [
+        # Before there were peak hours.
+        ("2026-08-01T02:00", 300, 140, "priced"),
+        ("2026-08-16T23:59:59.999999", 140, 140, "priced"),
+        ("2026-08-17T00:59:59.999999", 220, 220, "priced"),
+        # The peak rate of that time, of which only public holidays are not known.
+        ("2026-08-17T01:00", 300, 440, "fallback"),
+        ("2026-08-17T03:59:59.999999", 300, 440, "fallback"),
+        ("2026-08-17T04:00", 220, 220, "priced"),
+        # The last Saturday on which they held, and the first Sunday on which they did not.
+        ("2026-08-22T09:59:59.999999", 300, 440, "fallback"),
+        ("2026-08-23T06:00", 300, 220, "priced"),
+        ("2026-08-24T06:00", 300, 440, "fallback"),
+        ("2026-09-09T06:00", 300, 440, "fallback"),
+        ("2026-09-10T06:00", 300, 300, "fallback"),
+        # A Friday, a Saturday and a Monday of today's prices.
+        ("2026-11-20T06:00", 300, 300, "fallback"),
+        ("2026-11-21T06:00", 300, 150, "priced"),
+        ("2026-11-23T05:59:59.999999", 150, 150, "priced"),
+        ("2026-11-23T06:00", 300, 300, "fallback"),
+        ("2026-11-23T10:00", 150, 150, "priced"),
+    ],
+)
+def test_peak_hours_hold_from_their_date_and_on_their_weekdays(
+    engine: Engine, when: str, silent: int, rate: int, status: str
+) -> None:
+    """The calculator gives every date the peak rate of today, and every day of the week."""
     usage = {"input_tokens": 1000}
-    assert calculated("deepseek", "deepseek-v4-flash", usage, "2026-08-01T02:00") == 300
+    assert calculated("deepseek", "deepseek-v4-flash", usage, when) == silent
+    call = row("deepseek", "deepseek-v4-flash", input_uncached=1000, output=0, started_at=at(when))
+    assert charged(engine.price(call)) == (rate * MICRODOLLAR, status)
+
+
+def test_a_rate_for_a_time_of_day_without_dates_is_said_to_lack_them(engine: Engine) -> None:
+    usage = {"input_tokens": 1000}
+    assert calculated("deepseek", "deepseek-chat", usage, "2026-08-01T02:00") == 270
     for when, rate, status in [
-        ("2026-08-01T00:59:59.999999", 140, "priced"),
-        ("2026-08-01T01:00", 300, "fallback"),
-        ("2026-08-01T03:59:59.999999", 300, "fallback"),
-        ("2026-08-01T04:00", 140, "priced"),
-        ("2026-11-21T05:00", 150, "priced"),
-        ("2026-11-21T06:00", 300, "fallback"),
-        ("2026-11-21T10:00", 150, "priced"),
+        ("2026-08-01T00:29:59.999999", 135, "priced"),
+        ("2026-08-01T00:30", 270, "fallback"),
+        ("2026-08-01T16:29:59.999999", 270, "fallback"),
+        ("2026-08-01T16:30", 135, "priced"),
     ]:
-        call = row(
-            "deepseek", "deepseek-v4-flash", input_uncached=1000, output=0, started_at=at(when)
-        )
-        assert engine.price(call)[:2] == (rate * MICRODOLLAR, status)
+        call = row("deepseek", "deepseek-chat", input_uncached=1000, output=0, started_at=at(when))
+        assert charged(engine.price(call)) == (rate * MICRODOLLAR, status)
 
 
 @pytest.mark.parametrize(
@@ -182,13 +211,13 @@ def test_a_provider_is_not_guessed_from_a_part_of_its_name(engine: Engine, name:
     model = "claude-sonnet-5-5" if "anthropic" in name else "gpt-6-luna"
     assert calculated(name, model, {"input_tokens": 1000}) > 0
     price = engine.price(row(name, model, input_uncached=1000, output=0))
-    assert price[:2] == (None, "unpriced_provider")
+    assert charged(price) == (None, "unpriced_provider")
 
 
 def test_azure_is_not_openai(engine: Engine) -> None:
     call = row("azure.ai.openai", "gpt-5.4-2026-03-05", input_uncached=1000, output=0)
     price = engine.price(call)
-    assert price[:2] == (2500 * MICRODOLLAR, "fallback")
+    assert charged(price) == (2500 * MICRODOLLAR, "fallback")
     assert price.note == "azure has no price of its own, that of openai gpt-5.4 used"
 
 
@@ -206,7 +235,7 @@ def test_a_registered_provider_that_the_source_does_not_know_is_priced(
         calculated(name, model, {"input_tokens": 1000})
     expected = calculated(provider, model, {"input_tokens": 1000})
     price = engine.price(row(name, model, input_uncached=1000, output=0))
-    assert price[:2] == (int(expected) * MICRODOLLAR, "priced")
+    assert charged(price) == (int(expected) * MICRODOLLAR, "priced")
 
 
 def test_bedrock_names_without_global_cost_ten_percent_more(engine: Engine) -> None:
@@ -217,11 +246,11 @@ def test_bedrock_names_without_global_cost_ten_percent_more(engine: Engine) -> N
         ("us.anthropic.claude-opus-5-5", 4400),
     ]:
         call = row("aws.bedrock", name, input_uncached=1000, output=0)
-        assert engine.price(call)[:2] == (rate * MICRODOLLAR, "priced")
+        assert charged(engine.price(call)) == (rate * MICRODOLLAR, "priced")
 
 
 def test_a_loose_pattern_of_the_source_is_said_to_be_loose(engine: Engine) -> None:
     """`gemini-3.6-flash` is a prefix rule, and so takes in whatever is named after it."""
     price = engine.price(row("gcp.gemini", "gemini-3.6-flash-cyber", input_uncached=1000, output=0))
-    assert price[:2] == (750 * MICRODOLLAR, "fallback")
+    assert charged(price) == (750 * MICRODOLLAR, "fallback")
     assert price.note == "model matched loosely as gemini-3.6-flash"

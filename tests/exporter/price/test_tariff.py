@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 
 from microdollar_exporter.price import Book, Engine, Price, PriceRow
+from microdollar_exporter.price.book import Model, Provider
+from microdollar_exporter.price.rules import Rule
+from microdollar_exporter.usage import BUCKETS, PARTS, Usage
 
 from .books import priced_by, single
-from .rows import MICRODOLLAR, row
+from .rows import MICRODOLLAR, charged, row
 
 # Exact prices
 
@@ -31,7 +34,9 @@ def test_disjoint_buckets_are_each_charged_at_their_own_rate(engine: Engine, boo
     )
     # 276 x 4 + 3840 x 0.4 + 896 x 5 + 742 x 20
     (_, price_row) = [r for r in book.lookup("openai", "gpt-5.6-sol") if not r.over_input_tokens]
-    assert engine.price(call) == Price(21_960 * MICRODOLLAR, "priced", price_row.price_row, None)
+    cost = 21_960 * MICRODOLLAR
+    note = "cache write of unknown lifetime at the shortest one's rate"
+    assert engine.price(call) == Price(cost, cost, "fallback", price_row.price_row, note)
 
 
 def test_both_cache_lifetimes_and_searches_of_claude_have_their_rates(engine: Engine) -> None:
@@ -51,20 +56,20 @@ def test_both_cache_lifetimes_and_searches_of_claude_have_their_rates(engine: En
     )
     # 96 x 2 + 11000 x 0.1 + 1200 x 2.5 + 2000 x 4 + 845 x 10 + 2 x 10000
     price = engine.price(call)
-    assert price[:2] == (40_742 * MICRODOLLAR, "priced")
+    assert charged(price) == (40_742 * MICRODOLLAR, "priced")
     assert price.note is None
 
 
 def test_tool_input_is_input(engine: Engine) -> None:
     call = row("gcp.gemini", "gemini-3.6-flash", input_uncached=100, input_tool=118, output=0)
-    assert engine.price(call)[:2] == (218 * 750_000, "priced")
+    assert charged(engine.price(call)) == (218 * 750_000, "priced")
 
 
 def test_a_cost_is_rounded_once_half_to_even() -> None:
     engine = priced_by([PriceRow(provider="p", model="m", rates={"output": 1, "cache_read": 1})])
     for tokens, cost in [(499_999, 0), (500_000, 0), (500_001, 1), (1_500_000, 2), (2_500_000, 2)]:
         call = row("p", "m", input_uncached=0, output=tokens)
-        assert engine.price(call)[:2] == (cost, "priced")
+        assert charged(engine.price(call)) == (cost, "priced")
     halves = row("p", "m", input_uncached=0, cache_read=250_001, output=250_000)
     assert engine.price(halves).cost == 1
 
@@ -83,15 +88,15 @@ def test_groq_bills_ten_seconds_of_audio_at_least(
     call = row("groq", "whisper-large-v3", units={"audio_seconds": seconds})
     price = engine.price(call)
     if billed is None:
-        assert price == Price(None, "bad_usage", None, "usage not reported")
+        assert price == Price(None, None, "bad_usage", None, "usage not reported")
     else:
         cost = (billed * 111_000_000_000 + 1800) // 3600  # none of these is a tie
-        assert price[:2] == (cost, "priced")
+        assert charged(price) == (cost, "priced")
 
 
 def test_pages_need_no_tokens(engine: Engine) -> None:
     call = row("mistral_ai", "mistral-ocr-4-1", operation="ocr", units={"pages": 3})
-    assert engine.price(call)[:2] == (12_000 * MICRODOLLAR, "priced")
+    assert charged(engine.price(call)) == (12_000 * MICRODOLLAR, "priced")
 
 
 # What was reported
@@ -100,29 +105,29 @@ def test_pages_need_no_tokens(engine: Engine) -> None:
 def test_a_call_that_consumed_nothing_is_free_even_of_an_unknown_model(engine: Engine) -> None:
     for model in ("gpt-6-luna", "gpt-99"):
         call = row("openai", model, source="none")
-        assert engine.price(call) == Price(0, "free", None, "nothing was consumed")
+        assert engine.price(call) == Price(0, 0, "free", None, "nothing was consumed")
 
 
 def test_a_refused_call_with_usage_after_all_is_charged(engine: Engine) -> None:
     call = row("openai", "gpt-6-luna", source="none", input_uncached=1000, output=0)
-    assert engine.price(call)[:2] == (100 * MICRODOLLAR, "priced")
+    assert charged(engine.price(call)) == (100 * MICRODOLLAR, "priced")
 
 
 @pytest.mark.parametrize("source", ["missing", "provider", "provider_partial", "estimated"])
 @pytest.mark.parametrize("model", ["gpt-6-luna", "gpt-99"])
 def test_a_call_without_any_count_has_no_cost(engine: Engine, source: str, model: str) -> None:
     call = row("openai", model, source=source)
-    assert engine.price(call) == Price(None, "bad_usage", None, "usage not reported")
+    assert engine.price(call) == Price(None, None, "bad_usage", None, "usage not reported")
 
 
 def test_zero_tokens_cost_nothing_and_that_is_a_price(engine: Engine) -> None:
     call = row("openai", "gpt-6-luna", input_uncached=0, output=0)
-    assert engine.price(call)[:2] == (0, "priced")
+    assert charged(engine.price(call)) == (0, "priced")
 
 
 def test_an_estimated_count_is_charged_as_it_stands(engine: Engine) -> None:
     call = row("openai", "gpt-6-luna", source="estimated", input_uncached=1000, output=0)
-    assert engine.price(call)[:2] == (100 * MICRODOLLAR, "priced")
+    assert charged(engine.price(call)) == (100 * MICRODOLLAR, "priced")
 
 
 def test_a_cut_call_is_partial_and_names_what_is_missing(engine: Engine) -> None:
@@ -135,19 +140,19 @@ def test_a_cut_call_is_partial_and_names_what_is_missing(engine: Engine) -> None
         cache_write_5m=0,
     )
     price = engine.price(call)
-    assert price[:2] == (22 * MICRODOLLAR + 4096 * 10_000, "partial")
+    assert charged(price) == (22 * MICRODOLLAR + 4096 * 10_000, "partial")
     assert price.note == ("output not reported; the call ended before its usage was complete")
 
 
 def test_a_cut_call_is_partial_even_with_every_count(engine: Engine) -> None:
     call = row("openai", "gpt-6-luna", source="provider_partial", input_uncached=10, output=2)
-    assert engine.price(call)[:2] == (2 * MICRODOLLAR, "partial")
+    assert charged(engine.price(call)) == (2 * MICRODOLLAR, "partial")
 
 
 def test_input_that_nobody_reported_is_partial(engine: Engine) -> None:
     call = row("openai", "gpt-6-luna", output=2)
     price = engine.price(call)
-    assert price[:2] == (MICRODOLLAR, "partial")
+    assert charged(price) == (MICRODOLLAR, "partial")
     assert price.note == "input_uncached not reported"
 
 
@@ -155,8 +160,8 @@ def test_embeddings_have_no_output_to_report(engine: Engine) -> None:
     facts = {"input_uncached": 26}
     embedding = row("openai", "text-embedding-3-small", operation="embeddings", **facts)
     chat = row("openai", "text-embedding-3-small", **facts)
-    assert engine.price(embedding)[:2] == (520_000, "priced")
-    assert engine.price(chat)[:2] == (520_000, "partial")
+    assert charged(engine.price(embedding)) == (520_000, "priced")
+    assert charged(engine.price(chat)) == (520_000, "partial")
 
 
 def test_buckets_and_parts_that_a_provider_never_reports_are_not_missing(engine: Engine) -> None:
@@ -189,7 +194,7 @@ def test_buckets_and_parts_that_a_provider_never_reports_are_not_missing(engine:
 def test_a_usage_that_cannot_be_true_has_no_cost_and_both_figures_in_the_note(
     engine: Engine, model: str, counts: dict[str, Any], note: str
 ) -> None:
-    assert engine.price(row("openai", model, **counts)) == (None, "bad_usage", None, note)
+    assert engine.price(row("openai", model, **counts)) == (None, None, "bad_usage", None, note)
 
 
 def test_a_part_as_large_as_its_whole_is_true(engine: Engine) -> None:
@@ -203,13 +208,13 @@ def test_a_part_as_large_as_its_whole_is_true(engine: Engine) -> None:
 def test_parts_of_the_output_are_charged_at_their_own_rates() -> None:
     engine = single(input_uncached=1, output=10, reasoning=3, audio_out=70, image_out=20)
     call = row("p", "m", input_uncached=0, output=100, reasoning=5, audio_out=11, image_out=2)
-    assert engine.price(call)[:2] == (82 * 10 + 5 * 3 + 11 * 70 + 2 * 20, "priced")
+    assert charged(engine.price(call)) == (82 * 10 + 5 * 3 + 11 * 70 + 2 * 20, "priced")
 
 
 def test_reasoning_and_images_without_a_rate_are_ordinary_tokens() -> None:
     engine = single(input_uncached=1, output=10)
     call = row("p", "m", input_uncached=9, image_in=4, output=100, reasoning=5, image_out=2)
-    assert engine.price(call)[:2] == (1009, "priced")
+    assert charged(engine.price(call)) == (1009, "priced")
 
 
 @pytest.mark.parametrize(
@@ -230,7 +235,7 @@ def test_uncached_audio_and_images_are_charged_at_their_own_rates() -> None:
         input_uncached=1, audio_in=8, image_in=3, audio_cache_read=5, cache_read=2, output=1
     )
     call = row("p", "m", input_uncached=100, audio_in=10, image_in=20, cache_read=0, output=0)
-    assert engine.price(call)[:2] == (70 * 1 + 10 * 8 + 20 * 3, "priced")
+    assert charged(engine.price(call)) == (70 * 1 + 10 * 8 + 20 * 3, "priced")
 
 
 @pytest.mark.parametrize(
@@ -248,7 +253,7 @@ def test_audio_that_may_be_cached_is_taken_as_uncached_and_said_so_when_it_matte
     engine = single(input_uncached=1, audio_in=8, cache_read=2, audio_cache_read=5, output=1)
     call = row("p", "m", input_uncached=uncached, cache_read=cached, audio_in=audio, output=0)
     price = engine.price(call)
-    assert price[:2] == (cost, status)
+    assert charged(price) == (cost, status)
     assert price.note == (
         "audio_in taken as uncached, part of it may be cached" if status == "fallback" else None
     )
@@ -257,7 +262,7 @@ def test_audio_that_may_be_cached_is_taken_as_uncached_and_said_so_when_it_matte
 def test_audio_that_may_be_cached_is_exact_when_it_makes_no_difference() -> None:
     engine = single(input_uncached=3, audio_in=8, cache_read=1, audio_cache_read=6, output=1)
     call = row("p", "m", input_uncached=100, cache_read=40, audio_in=30, output=0)
-    assert engine.price(call)[:2] == (70 * 3 + 30 * 8 + 40 * 1, "priced")
+    assert charged(engine.price(call)) == (70 * 3 + 30 * 8 + 40 * 1, "priced")
 
 
 def test_images_take_the_room_outside_the_cache_that_audio_leaves() -> None:
@@ -266,18 +271,18 @@ def test_images_take_the_room_outside_the_cache_that_audio_leaves() -> None:
     )
     call = row("p", "m", input_uncached=20, cache_read=40, audio_in=15, image_in=10, output=0)
     cost = 15 * 8 + 5 * 5 + 5 * 3 + 35 * 2
-    assert engine.price(call)[:2] == (cost, "fallback")
+    assert charged(engine.price(call)) == (cost, "fallback")
 
 
 def test_parts_of_an_output_that_nobody_reported_are_not_charged() -> None:
     engine = single(input_uncached=1, output=10, reasoning=3, audio_out=70)
     call = row("p", "m", input_uncached=5, reasoning=100, audio_out=100)
-    assert engine.price(call)[:2] == (5, "partial")
+    assert charged(engine.price(call)) == (5, "partial")
 
 
 def test_video_output_at_the_rate_of_other_output_is_exact() -> None:
     engine = single(input_uncached=1, output=10, video_out=10)
-    assert engine.price(row("p", "m", input_uncached=5, output=1))[:2] == (15, "priced")
+    assert charged(engine.price(row("p", "m", input_uncached=5, output=1))) == (15, "priced")
 
 
 def test_video_output_that_is_not_told_apart_is_a_fallback(engine: Engine) -> None:
@@ -333,14 +338,14 @@ def test_a_claude_write_of_unknown_lifetime_is_uncertain_even_with_one_rate(
 ) -> None:
     call = row("gcp.vertex_ai", "claude-3-7-sonnet", input_uncached=0, cache_write=1000, output=0)
     price = engine.price(call)
-    assert price[:2] == (3750 * MICRODOLLAR, "fallback")
+    assert charged(price) == (3750 * MICRODOLLAR, "fallback")
     assert price.note == "cache write of unknown lifetime at the 5-minute rate"
 
 
 def test_a_count_of_zero_needs_no_rate() -> None:
     engine = single(output=1)
     call = row("p", "m", input_uncached=0, cache_read=0, cache_write_1h=0, output=5, audio_in=0)
-    assert engine.price(call)[:2] == (5, "priced")
+    assert charged(engine.price(call)) == (5, "priced")
 
 
 def test_what_has_no_rate_at_all_is_left_out_and_named() -> None:
@@ -352,7 +357,7 @@ def test_what_has_no_rate_at_all_is_left_out_and_named() -> None:
 def test_when_nothing_consumed_has_a_rate_there_is_no_cost() -> None:
     engine = single(input_uncached=1)
     price = engine.price(row("p", "m", input_uncached=0, output=5))
-    assert price == Price(None, "unpriced_model", None, "output has no price")
+    assert price == Price(None, None, "unpriced_model", None, "output has no price")
 
 
 # Units
@@ -376,5 +381,53 @@ def test_a_fee_per_request_falls_due_once_a_call(engine: Engine) -> None:
     facts: dict[str, Any] = {"input_uncached": 0, "output": 0}
     call = engine.price(row("perplexity", "sonar", **facts))
     further = engine.price(row("perplexity", "sonar", calls=0, **facts))
-    assert call[:2] == (12_000 * MICRODOLLAR, "fallback")
-    assert further[:2] == (0, "priced")
+    assert charged(call) == (12_000 * MICRODOLLAR, "fallback")
+    assert charged(further) == (0, "priced")
+
+
+@pytest.mark.parametrize(
+    ("reported", "sold"),
+    [
+        ("web_search", "web_search"),
+        ("google_search", "web_search"),
+        ("search_queries", "web_search"),
+        ("num_search_queries", "web_search"),
+        ("web_search_requests", "web_search"),
+        ("file_search_calls", "file_search"),
+        ("code_execution", "code_interpreter"),
+        ("pages_processed", "pages"),
+    ],
+)
+def test_a_unit_has_the_price_of_what_the_book_calls_it(reported: str, sold: str) -> None:
+    engine = priced_by([PriceRow(provider="p", model="m", rates={}, unit_rates={sold: 10**16})])
+    for units in ({reported: 3}, {reported: 1, sold: 2} if reported != sold else {sold: 3}):
+        price = engine.price(row("p", "m", units=units))
+        assert charged(price) == (30_000 * MICRODOLLAR, "priced")
+    price = engine.price(row("p", "m", units={f"{reported}_else": 3}))
+    assert price.status == "unpriced_model"
+    assert price.note == f"{reported}_else has no price"
+
+
+def test_a_cache_write_at_openai_may_have_been_for_longer_than_the_price_is_for() -> None:
+    """Kept for hours it costs twice the input rate; neither the book nor the usage can say so."""
+    rates = {"input_uncached": 4 * 10**12, "cache_write": 5 * 10**12, "output": 10**12}
+    for provider, layer, status in [
+        ("openai", None, "fallback"),
+        ("openai", "rate", "priced"),
+        ("mistral", None, "priced"),
+    ]:
+        models = (Model(id="m", rule=Rule("equals", "m")),)
+        rows = [PriceRow(provider=provider, model="m", rates=rates, layer=layer)]
+        book = Book(
+            source="test",
+            source_version="1",
+            providers=[Provider(id=provider, models=models)],
+            rows=rows,
+        )
+        call = row(provider, "m", input_uncached=1, cache_write=2, output=0)
+        assert charged(Engine(book).price(call)) == (14 * MICRODOLLAR, status)
+
+
+def test_the_buckets_are_the_first_fields_of_a_usage() -> None:
+    """The engine takes them by their places."""
+    assert Usage._fields == (*BUCKETS, *PARTS, "units")
