@@ -80,8 +80,10 @@ def test_an_assigned_call_is_reversed_and_booked_again_for_the_customer(store: S
     decision = found["decision"]
 
     changed = {name for name in names if old[name] != new[name]}
-    assert changed == {"entry_id", "revision", "customer_id", "decision", "reason"}
-    assert (new["customer_id"], new["revision"], new["decision"]) == ("acme", 1, decision)
+    of_decision = {"customer_id", "decision", "assigned_by", "reason"}
+    assert changed == {"entry_id", "revision", *of_decision}
+    assert (new["customer_id"], new["revision"]) == ("acme", 1)
+    assert (new["decision"], new["assigned_by"]) == (decision, decision)
     assert new["reason"] == f"assigned by decision {decision}; call"
     assert (back["kind"], back["reverses"], back["decision"]) == (
         "reversal", old["entry_id"], decision,
@@ -89,7 +91,7 @@ def test_an_assigned_call_is_reversed_and_booked_again_for_the_customer(store: S
     assert (back["calls"], back["output"], back["cost"], back["units"]) == (
         -1, -50, -old["cost"], {"web_search": -3},
     )  # fmt: skip
-    assert (back["customer_id"], back["user_id"]) == (None, "u1")
+    assert (back["customer_id"], back["assigned_by"], back["user_id"]) == (None, None, "u1")
     assert len({row["entry_id"] for row in (old, back, new)}) == 3
     assert whole(store) == before
     assert by_customer(store) == {"acme": 1}

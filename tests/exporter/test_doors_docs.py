@@ -19,9 +19,12 @@ from microdollar_exporter.access.scopes import SCOPES
 from microdollar_exporter.access.tokens import TokenFile
 from microdollar_exporter.cli import main
 from tests.fakes.exporter import Exporter
+from tests.fakes.otlp import call, request
 
 TEXT = (Path(__file__).parents[2] / "docs" / "exporter.md").read_text("utf-8")
-TOKENS, SENDER, REPORT, SERVE, STATUS = re.findall(r"^```sh\n(.*?)^```", TEXT, re.M | re.S)
+TOKENS, SENDER, REPORT, SERVE, REPRICE, CLOSE, CLOSED, STATUS = re.findall(
+    r"^```sh\n(.*?)^```", TEXT, re.M | re.S
+)
 [COLLECTOR] = re.findall(r"^```yaml\n(.*?)^```", TEXT, re.M | re.S)
 
 
@@ -56,6 +59,15 @@ def test_every_scope_is_in_the_table() -> None:
     assert set(SCOPES) <= set(rows(r"[\w:=]+"))
 
 
+def test_every_command_about_prices_is_in_the_table() -> None:
+    """And no other is."""
+    prices = main.commands["prices"]
+    assert isinstance(prices, click.Group)
+    assert set(rows("microdollar prices \\w+")) == {
+        f"microdollar prices {name}" for name in prices.commands
+    }
+
+
 def test_an_option_can_be_given_in_the_environment(tmp_path: Path) -> None:
     """Where it is no flag, and where it is one."""
     environment = {"MICRODOLLAR_GRPC": "no address"}
@@ -87,6 +99,40 @@ def test_the_commands_for_serving_and_sending_are_true() -> None:
     assert parse_env_headers(value.strip('"')) == {"authorization": "Bearer $TOKEN"}
     headers = yaml.safe_load(COLLECTOR)["exporters"]["otlp/microdollar"]["headers"]
     assert headers == {"authorization": "Bearer ${env:TOKEN}"}
+
+
+_NOVA = """
+schema = 1
+
+[[rate]]
+provider = "openai"
+model = "nova-9"
+from = 2026-10-01T00:00:00Z
+per_mtok = { input = 2, cache_read = 1, output = 3 }
+reason = "the price list of October"
+"""
+
+
+def test_the_commands_that_settle_the_past_are_true(tmp_path: Path) -> None:
+    """On a ledger with a call of October whose model has a rate now."""
+    at = 1_793_448_000_000_000
+    with Exporter(tmp_path / "meter.duckdb") as exporter:
+        unknown = {"gen_ai__request__model": "nova-9", "gen_ai__response__model": "nova-9"}
+        exporter.export(request(call("acme", started_at=at, **unknown)))
+        (tmp_path / "meter.prices.toml").write_text(_NOVA, "utf-8")
+        asked = ["prices reload --reason r", *f"{CLOSE}{REPRICE}{CLOSED}".splitlines()]
+        said = []
+        for line in asked:
+            words = shlex.split(line.removeprefix("microdollar "))
+            done = CliRunner().invoke(main, [*words, "--db", str(exporter.db)])
+            assert done.exit_code == 0, (line, done.output)
+            said.append(done.stdout)
+    _, closed, listed, dry, booked, reported = said
+    assert "Closed as of 2026-" in closed
+    assert "2026-10" in listed
+    assert "acme      nova-9  override (rate)" in dry
+    assert "Of the closed period 2026-10: 1 calls" in booked
+    assert "No calls." in reported
 
 
 @pytest.mark.skipif(not (shutil.which("curl") and shutil.which("jq")), reason="wants curl and jq")
