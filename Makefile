@@ -3,7 +3,7 @@ UV := $(or $(shell command -v uv 2>/dev/null),.tools/bin/uv)
 PYTHON ?= python3
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help demo test lint types contracts pytest format semconv startup bench clean
+.PHONY: help demo test lint types contracts pytest format semconv providers prices startup bench clean
 
 help:  ## Say what can be made
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -17,6 +17,8 @@ lint: .venv  ## Check style, and that the generated files are what the registry 
 	$(UV) run --no-sync ruff check
 	$(UV) run --no-sync ruff format --check
 	$(UV) run --no-sync python semconv/generate.py --check
+	$(UV) run --no-sync python instrumentation/generate.py --check
+	$(UV) run --no-sync python exporter/generate_book.py --check
 
 types: .venv  ## Check types
 	$(UV) run --no-sync mypy
@@ -36,6 +38,12 @@ format: .venv  ## Format the code
 
 semconv: .venv  ## Write what is generated from the attribute registry
 	$(UV) run --no-sync python semconv/generate.py
+
+providers: .venv  ## Write what is generated from the table of providers
+	$(UV) run --no-sync python instrumentation/generate.py
+
+prices: .venv  ## Write the price book that ships from the installed genai-prices
+	$(UV) run --no-sync python exporter/generate_book.py
 
 startup: .venv  ## Measure what metering adds to the start of a process
 	$(UV) run --no-sync python benchmarks/startup.py
