@@ -77,8 +77,8 @@ def reprice(
     of an earlier moment, those of closed periods among them, stay what they are. All of it is
     booked, or nothing; doing it again changes nothing. A price is never taken away.
 
-    A million calls take some ten seconds, five times that where prices are not tokens times rates. An
-    exporter takes nothing in meanwhile, and its senders wait.
+    A million calls take some ten seconds, five times that where prices are not tokens times rates.
+    An exporter takes nothing in meanwhile, and its senders wait.
     """
     from microdollar_exporter.operate.door import perform  # noqa: PLC0415 - loads duckdb
 

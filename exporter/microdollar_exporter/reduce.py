@@ -218,10 +218,8 @@ class Reducer:
             raise MalformedRequest(
                 "the body is not an OTLP ExportTraceServiceRequest in protobuf"
             ) from error
-        remembered = sum(
-            map(len, (self._slots, self._names, self._shared, self._long, self._contexts))
-        )
-        if remembered + self._kinds > _MAX_REMEMBERED:
+        remembered = len(self._slots) + len(self._names) + len(self._shared) + len(self._long)
+        if remembered + len(self._contexts) + self._kinds > _MAX_REMEMBERED:
             self._forget()
         reduced = Reduced()
         for resource_spans in request.resource_spans:

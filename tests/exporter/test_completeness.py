@@ -186,7 +186,7 @@ PERIODS: Sequence[tuple[dict[str, str], list[tuple[str, int, int, int]]]] = [
 
 @pytest.mark.parametrize(("asked", "gaps"), PERIODS)
 def test_a_gap_is_in_the_period_in_which_the_call_after_it_began(
-    ledger: Ledger, asked: dict[str, str], gaps: list[tuple[str, int, int, int]]
+    ledger: Ledger, asked: dict[str, Any], gaps: list[tuple[str, int, int, int]]
 ) -> None:
     """So that the days of a month add up to it, and none is said to lack what another has."""
     ledger.add(numbered(2), numbered(5), numbered(7, day=1), numbered(2, boot="b", day=1))

@@ -117,8 +117,10 @@ def test_the_commands_that_settle_the_past_are_true(tmp_path: Path) -> None:
     """On a ledger with a call of October whose model has a rate now."""
     at = 1_793_448_000_000_000
     with Exporter(tmp_path / "meter.duckdb") as exporter:
-        unknown = {"gen_ai__request__model": "nova-9", "gen_ai__response__model": "nova-9"}
-        exporter.export(request(call("acme", started_at=at, **unknown)))
+        unknown = call(
+            "acme", started_at=at, gen_ai__request__model="nova-9", gen_ai__response__model="nova-9"
+        )
+        exporter.export(request(unknown))
         (tmp_path / "meter.prices.toml").write_text(_NOVA, "utf-8")
         asked = ["prices reload --reason r", *f"{CLOSE}{REPRICE}{CLOSED}".splitlines()]
         said = []

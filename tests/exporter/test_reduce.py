@@ -351,5 +351,6 @@ def test_what_is_remembered_of_large_attributes_is_small_and_holds_nothing_else_
 
 def remembered(reducer: Reducer) -> list[object]:
     """The keys of everything that a reducer keeps between requests."""
-    kept = [reducer._slots, reducer._names, reducer._shared, reducer._recent, reducer._contexts]
-    return [list(part) for part in kept] + [[text for _, text in reducer._long]]
+    values = [text for _, text in reducer._long]
+    raw = [*reducer._slots, *reducer._names, *reducer._shared, *reducer._recent]
+    return [*values, *raw, *reducer._contexts]

@@ -13,8 +13,8 @@ __all__ = ["CLOSED_BEFORE", "Change", "Decision", "closed_before", "decisions_in
 
 CLOSED_BEFORE = "closed_before"
 """The member of a decision's content by which `retain` closes the books to spans: microseconds
-since 1970 UTC. Closing a period (`operate/close.py`) is another matter: it settles figures and refuses
-nothing."""
+since 1970 UTC. Closing a period (`operate/close.py`) is another matter: it settles figures and
+refuses nothing."""
 
 
 class Decision(NamedTuple):
