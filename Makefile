@@ -3,10 +3,10 @@ UV := $(or $(shell command -v uv 2>/dev/null),.tools/bin/uv)
 PYTHON ?= python3
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help demo test lint types contracts pytest format semconv providers prices startup bench clean
+.PHONY: help demo test lint types contracts pytest format semconv providers prices startup bench bench-pricing clean
 
 help:  ## Say what can be made
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 
 demo: .venv  ## Meter a small app's calls and print the table
 	@$(UV) run --no-sync python -m docs.demo.run
@@ -17,7 +17,7 @@ lint: .venv  ## Check style, and that the generated files are what the registry 
 	$(UV) run --no-sync ruff check
 	$(UV) run --no-sync ruff format --check
 	$(UV) run --no-sync python semconv/generate.py --check
-	$(UV) run --no-sync python instrumentation/generate.py --check
+	$(UV) run --no-sync python instrumentation/generate_providers.py --check
 	$(UV) run --no-sync python exporter/generate_book.py --check
 
 types: .venv  ## Check types
@@ -40,7 +40,7 @@ semconv: .venv  ## Write what is generated from the attribute registry
 	$(UV) run --no-sync python semconv/generate.py
 
 providers: .venv  ## Write what is generated from the table of providers
-	$(UV) run --no-sync python instrumentation/generate.py
+	$(UV) run --no-sync python instrumentation/generate_providers.py
 
 prices: .venv  ## Write the price book that ships from the installed genai-prices
 	$(UV) run --no-sync python exporter/generate_book.py
@@ -50,6 +50,9 @@ startup: .venv  ## Measure what metering adds to the start of a process
 
 bench: .venv  ## Measure the server side beside a Collector: about half an hour, 20 GB of disk
 	$(UV) run --no-sync python -m benchmarks.server
+
+bench-pricing: .venv  ## Measure pricing beside genai-prices, and check a million costs: minutes
+	$(UV) run --no-sync python -m benchmarks.pricing
 
 clean:  ## Remove what was installed and generated
 	rm -rf .venv .venv-emitters .tools demo-output .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

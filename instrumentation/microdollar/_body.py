@@ -2,25 +2,36 @@
 """Follow a response body as it passes, and keep nothing of it but the facts."""
 
 import json
-import zlib
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Protocol
 
 from microdollar._decode import Decode, UnknownEncodingError, decoder
+from microdollar._eventstream import EventStreamParser
 from microdollar._facts import Facts
 from microdollar._guard import is_foreign, report, warn_once
-from microdollar._json import members
-from microdollar._sse import EventTooLargeError, SSEParser
+from microdollar._lines import LineParser, ListParser
+from microdollar._skim import Document, TextTooLargeError
+from microdollar._sse import SSEParser
 from microdollar.providers import Endpoint
 
 __all__ = ["Body"]
 
-MAX_BUFFER = 32 * 2**20
-"""Bytes of one event, or of one JSON body, beyond which it is given up."""
-
 _MAX_NAMELESS_EVENTS = 16
 """Events parsed in search of the response's id before only those that matter are."""
 
-_BLANK = b" \t\r\n"
+_BLANK = b" \t\r\n\xef\xbb\xbf"
+
+
+class _Reader(Protocol):
+    """What is made of the decoded bytes."""
+
+    facts: Facts
+    characters: int
+
+    def feed(self, data: bytes) -> None: ...
+
+    def end(self) -> None: ...
 
 
 class Body:
@@ -34,11 +45,7 @@ class Body:
         self._complete_at_end = endpoint.complete_at_end
         self._given_up = False
         self._decode: Decode | None = None
-        self._reader: _EventReader | _JSONReader
-        if endpoint.fold is not None and content_type.lower().startswith("text/event-stream"):
-            self._reader = _EventReader(endpoint)
-        else:
-            self._reader = _JSONReader(endpoint)
+        self._reader = _reader(endpoint, content_type.lower())
         if content_encoding:
             try:
                 self._decode = decoder(content_encoding)
@@ -49,6 +56,10 @@ class Body:
     def facts(self) -> Facts:
         """What is known so far; of a JSON body nothing before its end."""
         return self._reader.facts
+
+    def results(self) -> list[Facts]:
+        """The results of a batch that have passed since this was last asked."""
+        return self._reader.take() if isinstance(self._reader, _ResultReader) else []
 
     def feed(self, chunk: bytes) -> None:
         """Observe the next bytes."""
@@ -67,8 +78,12 @@ class Body:
             self._reader.end()
         except Exception as error:
             self._give_up(error)
+        complete = self.facts.complete
         if in_order and self._complete_at_end and self.facts.usage:
-            self._reader.facts = replace(self.facts, complete=True)
+            complete = True
+        self._reader.facts = replace(
+            self.facts, complete=complete, text_characters=self._reader.characters
+        )
 
     def _give_up(self, error: Exception) -> None:
         self._given_up = True
@@ -76,32 +91,62 @@ class Body:
             raise error
         if isinstance(error, UnknownEncodingError):
             warn_once("encoding", "a response had a content encoding that cannot be read")
-        elif isinstance(error, EventTooLargeError):
+        elif isinstance(error, TextTooLargeError):
             warn_once("size", "a response was too large to look for its usage")
-        elif not isinstance(error, ValueError | RecursionError | zlib.error):
+        elif not isinstance(error, ValueError | RecursionError):
             report("reading a response", error)
+
+
+def _reader(endpoint: Endpoint, content_type: str) -> _Reader:
+    """By what the response says it is: a request for a stream may be answered without one."""
+    if endpoint.results:
+        return _ResultReader(endpoint)
+    if endpoint.fold is not None:
+        for kind, parser in _STREAMS.items():
+            if content_type.startswith(kind):
+                return _EventReader(endpoint, parser(endpoint.names))
+    return _JSONReader(endpoint)
+
+
+class _Parser(Protocol):
+    def feed(self, chunk: bytes) -> Iterator[bytes]: ...
+
+
+_STREAMS: "dict[str, type[SSEParser | LineParser | EventStreamParser]]" = {
+    "text/event-stream": SSEParser,
+    "application/x-ndjson": LineParser,
+    "application/ndjson": LineParser,
+    "application/jsonl": LineParser,
+    "application/stream+json": LineParser,
+    "application/vnd.amazon.eventstream": EventStreamParser,
+}
 
 
 class _EventReader:
     """Folds the events that matter into the facts."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Endpoint, parser: _Parser) -> None:
         self.facts = Facts()
+        self.characters = 0
         self._endpoint = endpoint
-        self._parser = SSEParser(MAX_BUFFER)
+        self._parser = parser
         self._nameless = 0
 
     def feed(self, data: bytes) -> None:
         for event in self._parser.feed(data):
             if self._endpoint.matters.search(event) or self._unnamed():
                 self._event(event)
+            if self._endpoint.text is not None and self.facts.usage.output is None:
+                self.characters += sum(map(_length, self._endpoint.text.findall(event)))
 
     def end(self) -> None:
-        """An event without its end does not count."""
+        """A line without its end counts, as JSON; an event does not."""
+        if isinstance(self._parser, LineParser):
+            self._event(self._parser.end())
 
     def _unnamed(self) -> bool:
         self._nameless += 1
-        return self.facts.response_id is None and self._nameless <= _MAX_NAMELESS_EVENTS
+        return self._nameless <= _MAX_NAMELESS_EVENTS and self.facts.response_id is None
 
     def _event(self, data: bytes) -> None:
         if not data.startswith(b"{"):
@@ -116,44 +161,70 @@ class _EventReader:
             self.facts = self._endpoint.fold(self.facts, event)
 
 
-class _JSONReader:
-    """Collects a JSON body, and reads it at its end."""
+def _length(text: bytes) -> int:
+    """The characters of the inside of a JSON string."""
+    if b"\\" not in text:
+        return len(text.decode(errors="replace"))
+    try:
+        return len(json.loads(b'"%b"' % text, strict=False))
+    except ValueError:
+        return 0
+
+
+class _JSONReader(_EventReader):
+    """Collects a JSON body, and reads it at its end; a list as the stream of events it is."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        super().__init__(endpoint, ListParser(endpoint.names))
+        self._text = Document(endpoint.names, whole_body=True)
+        self._first = b""
+
+    def feed(self, data: bytes) -> None:
+        if not self._first:
+            data = data.lstrip(_BLANK)
+            self._first = data[:1]
+        if self._first == b"{":
+            self._text.feed(data)
+        elif self._first == b"[" and self._endpoint.fold is not None:
+            super().feed(data)
+
+    def end(self) -> None:
+        text = self._text.take()
+        body = json.loads(text) if text else None
+        if isinstance(body, dict):
+            self.facts = self._endpoint.read(body)
+
+
+class _ResultReader:
+    """Reads the results of a batch, line by line. The response itself is no call."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.facts = Facts()
+        self.characters = 0
         self._endpoint = endpoint
-        self._parts: list[bytes] = []
-        self._size = 0
-        self._other = False
+        self._parser = LineParser(endpoint.names)
+        self._results: list[Facts] = []
 
     def feed(self, data: bytes) -> None:
-        if not self._parts:
-            data = data.lstrip(_BLANK)
-            self._other = self._other or (bool(data) and data[:1] not in b"{[")
-        if self._other or not data:
-            return
-        self._size += len(data)
-        if self._size > MAX_BUFFER:
-            self._parts.clear()
-            raise EventTooLargeError
-        self._parts.append(data)
+        for line in self._parser.feed(data):
+            self._line(line)
 
     def end(self) -> None:
-        text = b"".join(self._parts)
-        self._parts.clear()
-        if text.startswith(b"["):
-            self._array(text.decode(errors="replace"))
-        elif text:
-            names = self._endpoint.members
-            self.facts = self._endpoint.read(members(text, *names) if names else json.loads(text))
+        self._line(self._parser.end())
 
-    def _array(self, text: str) -> None:
-        """A stream sent as one array of its events, which may be cut off."""
-        if self._endpoint.fold is None:
+    def take(self) -> list[Facts]:
+        results, self._results = self._results, []
+        return results
+
+    def _line(self, line: bytes) -> None:
+        if not line.startswith(b"{"):
             return
-        decode = json.JSONDecoder().raw_decode
-        position = text.find("{")
-        while position >= 0:
-            event, position = decode(text, position)
-            self.facts = self._endpoint.fold(self.facts, event)
-            position = text.find("{", position)
+        try:
+            result = json.loads(line)
+        except ValueError as error:
+            if is_foreign(error):
+                raise
+            return
+        facts = self._endpoint.read(result)
+        if facts.usage or facts.additional:
+            self._results.append(facts)

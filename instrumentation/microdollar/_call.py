@@ -5,20 +5,24 @@ import os
 import re
 import threading
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from opentelemetry import trace
-from opentelemetry.context import Context
-from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
 from microdollar import _boot
 from microdollar._body import Body
 from microdollar._customer import Attribution
-from microdollar._facts import Facts, additional_usage, usage_attributes
-from microdollar._guard import guarded
+from microdollar._facts import (
+    Facts,
+    additional_usage,
+    estimate_attributes,
+    usage_attributes,
+)
+from microdollar._guard import guarded, is_foreign, report
 from microdollar._pipeline import Pipeline
 from microdollar.providers import Endpoint, Provider
 from microdollar_semconv import attributes, gen_ai
@@ -40,6 +44,12 @@ _NOT_SENT: Final = frozenset(
 _ERROR_TYPE = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 """What an error type may look like; anything else in its place might quote the error."""
 
+_GATHERING: Final = 4 * 2**10
+"""Bytes of a body that are gathered before they are read, so that the reading is done once per
+so many bytes, and not once per chunk."""
+
+_UNSET: Final = Status(StatusCode.UNSET)
+
 _open: "dict[int, Call]" = {}
 
 
@@ -53,33 +63,52 @@ class Request:
     stream: bool
     server_address: str
     server_port: int | None
-    attribution: Attribution
+    max_output: int | None = None
 
 
 class Call:
-    """One physical call. Every method is safe to use from any thread and never raises."""
+    """One physical call. Every method is safe to use from any thread and never raises.
 
-    def __init__(self, request: Request, pipeline: Pipeline) -> None:
+    Attributes:
+        attribution: Whom the call is made for; may be set until the call ends.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_body",
+        "_boot",
+        "_error_type",
+        "_first_chunk",
+        "_gathered",
+        "_once",
+        "_parent",
+        "_pipeline",
+        "_request",
+        "_sent",
+        "_sequence",
+        "_started",
+        "_started_at",
+        "_status",
+        "attribution",
+    )
+
+    def __init__(self, request: Request, attribution: Attribution, pipeline: Pipeline) -> None:
+        self.attribution = attribution
         self._request = request
+        self._pipeline = pipeline
         self._body: Body | None = None
+        self._gathered = bytearray()
         self._status: int | None = None
         self._error_type: str | None = None
         self._sent = True
         self._first_chunk: float | None = None
-        self._boot = _boot.current()
         self._once = threading.Lock()
-        endpoint, model = request.endpoint, request.model
-        self._span = pipeline.tracer().start_span(
-            endpoint.operation if model is None else f"{endpoint.operation} {model}",
-            context=_parent(),
-            kind=SpanKind.CLIENT,
-            attributes=_request_attributes(request)
-            | {
-                attributes.BOOT_ID: self._boot.id,
-                attributes.CALL_SEQUENCE: self._boot.next_call(),
-            },
-        )
-        self._started = time.perf_counter()
+        self._boot = _boot.current()
+        # A file of results is no call: those it tells of are numbered as they come.
+        self._sequence = 0 if request.endpoint.results else self._boot.next_call()
+        self._parent = _parent()
+        self._started_at = time.time_ns()
+        self._started = time.perf_counter_ns()
         _open[id(self)] = self
 
     @guarded
@@ -88,35 +117,46 @@ class Call:
         self._status = status
         self._body = Body(self._request.endpoint, content_type, content_encoding)
 
-    @guarded
     def observe(self, chunk: bytes) -> None:
-        """The next bytes of the body."""
-        if self._first_chunk is None:
-            self._first_chunk = time.perf_counter() - self._started
-        if self._body is not None:
-            self._body.feed(chunk)
+        """The next bytes of the body. Called for each chunk, so that its work is put off."""
+        try:
+            gathered = self._gathered
+            if self._first_chunk is None:
+                self._first_chunk = (time.perf_counter_ns() - self._started) / 1e9
+            gathered += chunk
+            if len(gathered) >= _GATHERING:
+                self._gathered = bytearray()
+                self._read(bytes(gathered))
+        except Exception as error:
+            if is_foreign(error):
+                raise
+            report("Call.observe", error)
 
-    @guarded
     def observe_whole(self, content: bytes) -> None:
         """The whole body at once, already decoded."""
-        try:
-            if self._body is not None:
-                self._body.feed(content)
-        finally:
-            self.finish(in_order=True)
+        self._read(content)
+        self.finish(in_order=True)
+
+    @guarded
+    def _read(self, data: bytes) -> None:
+        if self._body is not None:
+            self._body.feed(data)
+            self._report_results(self._body)
 
     @guarded
     def fail(self, error: BaseException) -> None:
         """The call ends with an exception, which the app is about to see."""
-        kind = type(error)
-        self._error_type = kind.__qualname__
-        if kind.__module__ != "builtins":
-            self._error_type = f"{kind.__module__}.{kind.__qualname__}"
-        self._sent = all(parent.__name__ not in _NOT_SENT for parent in kind.__mro__)
-        if self._status is None:
-            # An event hook of the app may raise for the status before the response gets here.
-            self._status = _status(error)
-        self.finish()
+        try:
+            kind = type(error)
+            self._error_type = kind.__qualname__
+            if kind.__module__ != "builtins":
+                self._error_type = f"{kind.__module__}.{kind.__qualname__}"
+            self._sent = all(parent.__name__ not in _NOT_SENT for parent in kind.__mro__)
+            if self._status is None:
+                # An event hook of the app may raise for the status before the response gets here.
+                self._status = _status(error)
+        finally:
+            self.finish()
 
     @guarded
     def finish(self, *, in_order: bool = False) -> None:
@@ -127,37 +167,89 @@ class Call:
         # After a fork the call goes on in the parent, which reports it.
         if self._boot.pid != os.getpid():
             return
+        facts = Facts()
         try:
             if self._body is not None:
+                self._read(bytes(self._gathered))
                 self._body.end(in_order=in_order)
-            self._describe(self._body.facts if self._body is not None else Facts())
+                self._report_results(self._body)
+                facts = self._body.facts
         finally:
-            self._span.end()
             self._body = None
+            if not self._request.endpoint.results:
+                self._report(facts)
 
-    def _describe(self, facts: Facts) -> None:
-        span, error = self._span, self._error_type or facts.error_type
+    def _report_results(self, body: Body) -> None:
+        """Each result of a batch was a call, of which nothing else is known."""
+        for facts in body.results():
+            self._sequence = self._boot.next_call()
+            self._report(facts)
+
+    def _report(self, facts: Facts) -> None:
+        """Put the span in the queue, if need be without what cannot be said of the call."""
+        error: str | None = None
+        values: dict[str, AttributeValue] = {}
+        try:
+            error = self._error(facts)
+            values = self._attributes(facts, error)
+        finally:
+            self._pipeline.queue.on_end(self._span(values, failed=error is not None))
+
+    def _span(self, values: dict[str, AttributeValue], *, failed: bool) -> ReadableSpan:
+        """Made here and at once: a tracer would take several times as long."""
+        operation, model = self._request.endpoint.operation, self._request.model
+        duration = time.perf_counter_ns() - self._started
+        return ReadableSpan(
+            name=operation if model is None else f"{operation} {model}",
+            context=self._pipeline.ids(self._parent),
+            parent=self._parent,
+            resource=self._pipeline.resource(),
+            attributes=values,
+            kind=SpanKind.CLIENT,
+            status=Status(StatusCode.ERROR) if failed else _UNSET,
+            start_time=self._started_at,
+            end_time=self._started_at + duration,
+            instrumentation_scope=self._pipeline.scope,
+        )
+
+    def _error(self, facts: Facts) -> str | None:
         if self._status is not None and self._status >= 400:
-            error = str(self._status)
+            return str(self._status)
+        error = self._error_type or facts.error_type
+        return error if error is None or _ERROR_TYPE.fullmatch(error) else "_OTHER"
+
+    def _attributes(self, facts: Facts, error: str | None) -> dict[str, AttributeValue]:
+        request, who = self._request, self.attribution
         values: dict[str, AttributeValue | None] = {
+            gen_ai.OPERATION_NAME: request.endpoint.operation,
+            gen_ai.PROVIDER_NAME: request.provider.name,
+            gen_ai.REQUEST_MODEL: request.model,
+            gen_ai.REQUEST_STREAM: request.stream or None,
+            gen_ai.OPENAI_API_TYPE: request.endpoint.api_type,
+            gen_ai.SERVER_ADDRESS: request.server_address,
+            gen_ai.SERVER_PORT: request.server_port,
+            attributes.CUSTOMER_ID: who.customer,
+            attributes.USER_ID: who.user,
+            attributes.BOOT_ID: self._boot.id,
+            attributes.CALL_SEQUENCE: self._sequence,
             gen_ai.RESPONSE_ID: facts.response_id,
             gen_ai.RESPONSE_MODEL: facts.model,
             gen_ai.RESPONSE_FINISH_REASONS: facts.finish_reasons or None,
             gen_ai.HTTP_RESPONSE_STATUS_CODE: self._status,
-            self._request.provider.tier_attribute: facts.service_tier,
+            request.provider.tier_attribute: facts.service_tier,
             attributes.RESPONSE_SPEED: facts.speed,
             attributes.RESPONSE_INFERENCE_GEO: facts.inference_geo,
             attributes.USAGE_ADDITIONAL: additional_usage(facts.additional),
             attributes.USAGE_SOURCE: self._usage_source(facts),
             attributes.BOOT_DROPPED_CALLS: self._boot.dropped_calls,
+            gen_ai.RESPONSE_TIME_TO_FIRST_CHUNK: self._first_chunk if request.stream else None,
+            gen_ai.ERROR_TYPE: error,
             **usage_attributes(facts.usage),
+            **estimate_attributes(facts, request.max_output),
         }
-        if self._request.stream:
-            values[gen_ai.RESPONSE_TIME_TO_FIRST_CHUNK] = self._first_chunk
-        if error is not None:
-            values[gen_ai.ERROR_TYPE] = error if _ERROR_TYPE.fullmatch(error) else "_OTHER"
-            span.set_status(Status(StatusCode.ERROR))
-        span.set_attributes({name: value for name, value in values.items() if value is not None})
+        for name, value in who.tags.items():
+            values[attributes.TAG_PREFIX + name] = value
+        return {name: value for name, value in values.items() if value is not None}
 
     def _usage_source(self, facts: Facts) -> str:
         if facts.usage or facts.additional:
@@ -173,10 +265,7 @@ class Call:
 
 
 def _status(error: BaseException) -> int | None:
-    try:
-        status = error.response.status_code  # type: ignore[attr-defined]
-    except Exception:
-        return None
+    status = getattr(getattr(error, "response", None), "status_code", None)
     return status if isinstance(status, int) else None
 
 
@@ -191,27 +280,9 @@ def any_open() -> bool:
     return bool(_open)
 
 
-def _parent() -> Context:
-    """A context with the ids of the app's current span, and nothing else of the app's."""
+def _parent() -> SpanContext | None:
+    """The ids of the app's current span, and nothing else of the app's."""
     own = trace.get_current_span().get_span_context()
     if not own.is_valid:
-        return Context()
-    ids = trace.SpanContext(own.trace_id, own.span_id, own.is_remote, own.trace_flags)
-    return trace.set_span_in_context(trace.NonRecordingSpan(ids), Context())
-
-
-def _request_attributes(request: Request) -> dict[str, AttributeValue]:
-    who = request.attribution
-    values: Mapping[str, AttributeValue | None] = {
-        gen_ai.OPERATION_NAME: request.endpoint.operation,
-        gen_ai.PROVIDER_NAME: request.provider.name,
-        gen_ai.REQUEST_MODEL: request.model,
-        gen_ai.REQUEST_STREAM: request.stream or None,
-        gen_ai.OPENAI_API_TYPE: request.endpoint.api_type,
-        gen_ai.SERVER_ADDRESS: request.server_address,
-        gen_ai.SERVER_PORT: request.server_port,
-        attributes.CUSTOMER_ID: who.customer,
-        attributes.USER_ID: who.user,
-        **{attributes.TAG_PREFIX + name: value for name, value in who.tags.items()},
-    }
-    return {name: value for name, value in values.items() if value is not None}
+        return None
+    return SpanContext(own.trace_id, own.span_id, own.is_remote, own.trace_flags)

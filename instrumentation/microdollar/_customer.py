@@ -4,6 +4,7 @@
 import functools
 import inspect
 import os
+import re
 import uuid
 from collections.abc import (
     AsyncGenerator,
@@ -19,8 +20,8 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
-from microdollar._guard import warn_once
-from microdollar._settings import is_switched_off
+from microdollar._guard import guarded, warn_once
+from microdollar._settings import Settings, is_switched_off
 from microdollar._text import UNSAFE
 from microdollar_semconv import UNASSIGNED
 
@@ -107,12 +108,7 @@ class CustomerBlock:
         self._attribution = own
 
     def __enter__(self) -> Self:
-        if not metering_started:
-            _warn_of_no_metering()
-        outer, own = current(), self._attribution
-        if outer is not None and own.customer is not None and own.customer == outer.customer:
-            own = own.inside(outer)
-        _top.set(_Layer(self, _top.get(), own))
+        self._enter()
         return self
 
     def __exit__(
@@ -121,6 +117,23 @@ class CustomerBlock:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._leave()
+
+    def __call__(self, function: F) -> F:
+        """Decorate a function, coroutine function, generator or asynchronous generator."""
+        return self._decorate(function) or function
+
+    @guarded
+    def _enter(self) -> None:
+        if not metering_started:
+            _warn_of_no_metering()
+        outer, own = current(), self._attribution
+        if outer is not None and own.customer is not None and own.customer == outer.customer:
+            own = own.inside(outer)
+        _top.set(_Layer(self, _top.get(), own))
+
+    @guarded
+    def _leave(self) -> None:
         # A block may be left in another context than it was entered in (frameworks run the two
         # halves of a generator in different threads); there is nothing to take back there.
         layer, above = _top.get(), []
@@ -135,8 +148,8 @@ class CustomerBlock:
             rest = replace(kept, below=rest)
         _top.set(rest)
 
-    def __call__(self, function: F) -> F:
-        """Decorate a function, coroutine function, generator or asynchronous generator."""
+    @guarded
+    def _decorate(self, function: F) -> F:
         if inspect.isasyncgenfunction(function):
             wrapper: Any = self._async_generator(function)
         elif inspect.isgeneratorfunction(function):
@@ -222,14 +235,16 @@ class _Inner:
         self._inside: _Layer | None = None
         self._outside: _Layer | None = None
 
+    @guarded
     def __enter__(self) -> None:
         self._outside = _top.get()
         if self._started:
             _top.set(self._inside)
         else:
             self._started = True
-            self._block.__enter__()
+            self._block._enter()
 
+    @guarded
     def __exit__(self, *exc_info: object) -> None:
         self._inside = _top.get()
         _top.set(self._outside)
@@ -251,9 +266,12 @@ def customer(customer_id: object, *, user: object = None, **tags: object) -> Cus
     names at most 64 characters. Nothing is raised for a value that cannot be used: a warning is
     logged, once per kind, and the value is left out.
     """
-    if customer_id is None:
-        customer_id = ""  # asked for a customer, so the lack of one is worth the warning
-    return CustomerBlock(attribution(customer_id, user, tags))
+    # Asked for a customer, so the lack of one is worth the warning that an empty one gets.
+    named = "" if customer_id is None else customer_id
+    return CustomerBlock(_attribution(named, user, tags) or Attribution())
+
+
+_attribution = guarded(attribution)
 
 
 def _valid(kind: str, value: object, limit: int = MAX_LENGTH) -> str | None:
@@ -276,9 +294,19 @@ def _valid(kind: str, value: object, limit: int = MAX_LENGTH) -> str | None:
         warn_once(f"{kind} length", "%s left out: longer than %d characters", kind, limit)
     elif UNSAFE.search(text):
         warn_once(f"{kind} characters", "%s left out: has control characters", kind)
+    elif _EMAIL.fullmatch(text) and not Settings.load().allow_email:
+        warn_once(
+            f"{kind} e-mail",
+            "%s left out: it looks like an e-mail address, which would be stored; use another "
+            "name for it, or set MICRODOLLAR_ALLOW_EMAIL",
+            kind,
+        )
     else:
         return text
     return None
+
+
+_EMAIL = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 
 
 metering_started = False

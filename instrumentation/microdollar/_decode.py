@@ -6,7 +6,9 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-__all__ = ["Decode", "UnknownEncodingError", "decoder"]
+from microdollar._guard import is_foreign
+
+__all__ = ["Decode", "MalformedBodyError", "UnknownEncodingError", "decoder"]
 
 Decode = Callable[[bytes], bytes]
 
@@ -15,11 +17,17 @@ class UnknownEncodingError(Exception):
     """No decoder is installed. The HTTP library then has none either."""
 
 
+class MalformedBodyError(ValueError):
+    """A body is not what its encoding says. The app is told so by its own client."""
+
+
 def decoder(content_encoding: str) -> Decode:
     """An incremental decoder for the value of a Content-Encoding header.
 
     Raises:
         UnknownEncodingError: one of the encodings cannot be undone.
+
+    The decoder raises `MalformedBodyError` for a body that is not in this encoding.
     """
     # The last encoding was applied last, so it comes off first.
     names = [name.strip().lower() for name in reversed(content_encoding.split(","))]
@@ -28,8 +36,14 @@ def decoder(content_encoding: str) -> Decode:
         raise UnknownEncodingError
 
     def decode(data: bytes) -> bytes:
-        for step in steps:
-            data = step(data)
+        try:
+            for step in steps:
+                data = step(data)
+        except Exception as error:
+            if is_foreign(error):
+                raise
+            # Each library has its own error, with no class in common.
+            raise MalformedBodyError from error
         return data
 
     return decode
@@ -68,11 +82,26 @@ def _brotli() -> Decode:
 
 
 def _zstd() -> Decode:
-    stream = _first_module("compression.zstd", "backports.zstd", "zstandard").ZstdDecompressor()
-    if hasattr(stream, "decompressobj"):  # zstandard
-        stream = stream.decompressobj()
-    decode: Decode = stream.decompress
+    module = _first_module("compression.zstd", "backports.zstd", "zstandard")
+    stream = _zstd_stream(module)
+
+    def decode(data: bytes) -> bytes:
+        nonlocal stream
+        decoded = b""
+        # A body may be several frames, one behind the other.
+        while data:
+            if getattr(stream, "eof", False):
+                stream = _zstd_stream(module)
+            decoded += stream.decompress(data)
+            data = stream.unused_data if getattr(stream, "eof", False) else b""
+        return decoded
+
     return decode
+
+
+def _zstd_stream(module: Any) -> Any:
+    stream = module.ZstdDecompressor()
+    return stream.decompressobj() if hasattr(stream, "decompressobj") else stream  # zstandard
 
 
 def _first_module(*names: str) -> Any:

@@ -5,6 +5,7 @@ import logging
 import os
 import threading
 from collections.abc import Mapping
+from contextvars import ContextVar
 from importlib.metadata import entry_points
 from typing import cast
 from urllib.parse import urlsplit
@@ -14,9 +15,22 @@ from opentelemetry.sdk.trace.export import SpanExporter
 from microdollar._guard import warn_once
 from microdollar._settings import PROTOCOLS, Settings
 
-__all__ = ["ExporterUnavailableError", "endpoint", "limit", "load", "protocol"]
+__all__ = [
+    "ExporterUnavailableError",
+    "endpoint",
+    "exporting",
+    "limit",
+    "load",
+    "protocol",
+    "public",
+]
 
 _ENTRY_POINTS = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_grpc"}
+
+
+exporting: ContextVar[bool] = ContextVar("microdollar_exporting", default=False)
+"""Whether this context sends metering spans. Such requests are not metered themselves, though
+they may go through a client that we meter."""
 
 
 class ExporterUnavailableError(Exception):
@@ -73,10 +87,13 @@ def limit(exporter: SpanExporter, seconds: float) -> None:
 def endpoint(exporter: SpanExporter) -> str | None:
     """Where an exporter sends to, without credentials and query; None if it does not say."""
     text = getattr(exporter, "_endpoint", None)
-    if not isinstance(text, str):
-        return None
+    return public(text) if isinstance(text, str) else None
+
+
+def public(address: str) -> str | None:
+    """A URL without credentials and query; None if it is none."""
     try:
-        url = urlsplit(text if "://" in text else f"//{text}")
+        url = urlsplit(address if "://" in address else f"//{address}")
     except ValueError:
         return None
     plain = url._replace(netloc=url.netloc.rpartition("@")[2], query="", fragment="")

@@ -8,7 +8,16 @@ from typing import Any
 
 from microdollar_semconv import attributes, gen_ai
 
-__all__ = ["MAX_COUNT", "Facts", "Usage", "additional_usage", "distinct", "usage_attributes"]
+__all__ = [
+    "MAX_COUNT",
+    "Facts",
+    "Usage",
+    "additional_usage",
+    "distinct",
+    "estimate_attributes",
+    "total",
+    "usage_attributes",
+]
 
 MAX_COUNT = 2**53
 """Beyond this the receiver believes no count, and JSON readers lose digits."""
@@ -66,7 +75,8 @@ class Facts:
 
     `usage` belongs to `model`; `additional` holds the usage of other models that worked inside
     the same response. `complete` says that the usage will not change any more. `wire` is the
-    provider's own usage object, as merged from the events of a stream.
+    provider's own usage object, as merged from the events of a stream. `text_characters` is the
+    length of the text that passed in a stream whose output was not reported.
     """
 
     response_id: str | None = None
@@ -80,6 +90,7 @@ class Facts:
     additional: tuple[tuple[str, Usage], ...] = ()
     complete: bool = False
     wire: Mapping[str, Any] = field(default_factory=dict)
+    text_characters: int = 0
 
 
 def total(*counts: int | None) -> int | None:
@@ -116,6 +127,27 @@ def usage_attributes(usage: Usage) -> dict[str, int]:
     for unit, count in usage.units.items():
         known[attributes.USAGE_UNITS_PREFIX + unit] = count
     return known
+
+
+_CHARACTERS_PER_TOKEN = 4
+
+
+def estimate_attributes(facts: Facts, max_output: int | None) -> dict[str, int | str]:
+    """What a stream's output must have been about, where the provider did not say.
+
+    At least the text that passed, at four characters to the token; hidden reasoning comes on top.
+    At most what the caller allowed.
+    """
+    if facts.usage.output is not None or not facts.text_characters:
+        return {}
+    least = -(-facts.text_characters // _CHARACTERS_PER_TOKEN)
+    bounds: dict[str, int | str] = {
+        attributes.USAGE_ESTIMATE_METHOD: attributes.USAGE_ESTIMATE_METHOD_CHARACTERS,
+        attributes.USAGE_ESTIMATE_MIN_OUTPUT_TOKENS: least,
+    }
+    if max_output is not None:
+        bounds[attributes.USAGE_ESTIMATE_MAX_OUTPUT_TOKENS] = max(least, max_output)
+    return bounds
 
 
 def additional_usage(rows: tuple[tuple[str, Usage], ...]) -> str | None:

@@ -1,29 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
 """The per-request headers that say whom a call is made for, and that never leave the process."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from microdollar._customer import Attribution, attribution
 
-__all__ = ["OURS", "PRIVATE", "read", "restore", "take"]
+__all__ = ["OURS", "PRIVATE", "names", "read", "restore", "take"]
 
 _CUSTOMER, _USER, _TAGS = "x-microdollar-customer", "x-microdollar-user", "x-microdollar-tags"
 
-OURS = (_CUSTOMER, _USER, _TAGS)
+OURS = frozenset(name.encode() for name in (_CUSTOMER, _USER, _TAGS))
 """No host is sent these: only we can read them, and they hold the names of customers."""
 
-PRIVATE = (*OURS, "baggage")
+PRIVATE = OURS | {b"baggage"}
 """What no provider is sent."""
 
 
-def take(headers: Any, names: Sequence[str]) -> dict[str, str]:
-    """Remove the headers of these names from a request's; returns them as they were written."""
-    found = [name for name in names if name in headers]
-    if not found:
-        return {}
-    written = {name.lower(): name for name in (raw.decode("latin-1") for raw, _ in headers.raw)}
-    return {written[name]: headers.pop(name) for name in found}
+def names(headers: Any, private: Collection[bytes]) -> list[str]:
+    """The names of the private headers among a request's, as they are written there."""
+    return [name.decode("ascii") for name, _ in headers.raw if name.lower() in private]
+
+
+def take(headers: Any, written: Sequence[str]) -> dict[str, str]:
+    """Remove the headers of these names from a request's, and return them."""
+    return {name: headers.pop(name) for name in dict.fromkeys(written) if name in headers}
 
 
 def restore(headers: Any, taken: dict[str, str]) -> None:
@@ -31,11 +32,11 @@ def restore(headers: Any, taken: dict[str, str]) -> None:
     headers.update(taken)
 
 
-def read(taken: dict[str, str]) -> Attribution:
+def read(headers: Mapping[str, str]) -> Attribution:
     """What the headers say. Tags are written `name=value,name=value`."""
-    taken = {name.lower(): value for name, value in taken.items()}
-    if not taken.keys() & {_CUSTOMER, _USER, _TAGS}:
+    said = {name.lower(): value for name, value in headers.items()}
+    if not said.keys() & {_CUSTOMER, _USER, _TAGS}:
         return Attribution()
-    pairs = (pair.partition("=") for pair in taken.get(_TAGS, "").split(",") if pair.strip())
+    pairs = (pair.partition("=") for pair in said.get(_TAGS, "").split(",") if pair.strip())
     tags = {name.strip(): value.strip() for name, _, value in pairs}
-    return attribution(taken.get(_CUSTOMER), taken.get(_USER), tags)
+    return attribution(said.get(_CUSTOMER), said.get(_USER), tags)

@@ -15,36 +15,41 @@ from microdollar import _customer
 from microdollar._guard import guarded
 from microdollar._settings import Settings
 
-__all__ = ["install", "remove"]
+__all__ = ["LIBRARIES", "install", "remove"]
 
-_MODULES = ("httpx", "httpx2")
+LIBRARIES = ("httpx", "httpx2")
+"""What is hooked."""
+
+_SIGNER = "botocore.auth"
+"""Signs the headers of requests to AWS. With ours among them a signature would not fit the request
+that leaves without them."""
 
 _settings: Settings | None = None
 """What the meter runs with; None while it is off."""
 
 _waiting = False
-_patches: dict[tuple[type, str], tuple[Any, Any]] = {}
-"""(class, attribute) to (our replacement, the original). `httpx2.alias_httpx()` gives one class
-two import names, so the class is the key."""
+_patches: dict[tuple[type | ModuleType, str], tuple[Any, Any]] = {}
+"""(class or module, attribute) to (our replacement, the original). `httpx2.alias_httpx()` gives one
+class two import names, so the class is the key."""
 
 
 def install() -> None:
     """Patch what is imported already, and the rest as soon as it is imported."""
     global _settings, _waiting  # noqa: PLW0603
     _customer.metering_started = True
-    settings = Settings.load()
-    if not settings.enabled:
-        return
-    _settings = settings
+    _settings = Settings.load()
     if not _waiting:
         _waiting = True
-        for name in _MODULES:
+        for name in LIBRARIES:
             wrapt.register_post_import_hook(_imported, name)
+        wrapt.register_post_import_hook(_signer_imported, _SIGNER)
         return
     # An import hook cannot be taken back, so those of an earlier start still stand.
-    for name in _MODULES:
+    for name in LIBRARIES:
         if name in sys.modules:
             _imported(sys.modules[name])
+    if _SIGNER in sys.modules:
+        _signer_imported(sys.modules[_SIGNER])
 
 
 def remove() -> None:
@@ -67,15 +72,35 @@ def remove() -> None:
 def _imported(module: ModuleType) -> None:
     if _settings is None:
         return
+    from microdollar import _transmit  # noqa: PLC0415
+
+    # Also when nothing is metered: our headers are for nobody else.
+    _patch(module.Client, "_send_single_request", _transmit.stripped)
+    _patch(module.AsyncClient, "_send_single_request", _transmit.stripped_async)
+    if not _settings.enabled:
+        return
     from microdollar import _baggage, _pipeline, _send  # noqa: PLC0415
 
     _pipeline.start(_settings)
+    _transmit.is_provider = _send.is_provider
     _patch(module.Client, "send", _send.metered)
     _patch(module.AsyncClient, "send", _send.metered_async)
     _patch(_baggage.W3CBaggagePropagator, "inject", _baggage.withholding)
 
 
-def _patch(owner: type, name: str, replace: Callable[[Any], Any]) -> None:
+@guarded
+def _signer_imported(module: ModuleType) -> None:
+    if _settings is not None:
+        _patch(module, "SIGNED_HEADERS_BLACKLIST", _and_private)
+
+
+def _and_private(unsigned: list[str]) -> list[str]:
+    from microdollar import _headers  # noqa: PLC0415
+
+    return [*unsigned, *sorted(name.decode() for name in _headers.PRIVATE)]
+
+
+def _patch(owner: type | ModuleType, name: str, replace: Callable[[Any], Any]) -> None:
     if (owner, name) in _patches:
         return
     original = owner.__dict__[name]

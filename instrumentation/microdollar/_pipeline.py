@@ -3,108 +3,87 @@
 
 import atexit
 import functools
-import inspect
 import os
-import secrets
+import random
 import threading
 import time
 from importlib.metadata import version
 from types import ModuleType
-from typing import Any
+from typing import Final
 
 import wrapt
 from opentelemetry import trace
-from opentelemetry.metrics import NoOpMeterProvider
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import SpanLimits, TracerProvider
-from opentelemetry.sdk.trace.id_generator import IdGenerator
+from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import SpanContext, TraceFlags
 
 from microdollar import _boot, _exporter
 from microdollar._guard import guarded, warn_once
+from microdollar._identity import Identity
 from microdollar._queue import SpanQueue
 from microdollar._settings import Settings
+from microdollar.providers import Provider, provider_of
 from microdollar_semconv import SCOPE_NAME
 
 __all__ = ["Pipeline", "current", "flush", "start", "stop"]
 
-_LIMITS = SpanLimits(
-    max_attributes=1024,
-    max_events=0,
-    max_links=0,
-    max_span_attributes=1024,
-    max_event_attributes=0,
-    max_link_attributes=0,
-    max_attribute_length=SpanLimits.UNSET,
-    max_span_attribute_length=SpanLimits.UNSET,
-)
-"""Explicit, so that the app's `OTEL_*_LIMIT` variables cannot cut what is billed."""
-
-
-_NO_METRICS: dict[str, Any] = (
-    {"meter_provider": NoOpMeterProvider()}
-    if "meter_provider" in inspect.signature(TracerProvider).parameters
-    else {}
-)
-"""Our spans do not count in the SDK's own metrics of the app. Older SDKs have none."""
-
-
-class _Ids(IdGenerator):
-    """Ids from the operating system.
-
-    The SDK draws them from the `random` module. An app that seeds it would get the same ids in
-    every run, and calls with the same ids are taken for one; and it would see its own random
-    numbers change.
-    """
-
-    def generate_span_id(self) -> int:
-        return secrets.randbits(64) or 1
-
-    def generate_trace_id(self) -> int:
-        return secrets.randbits(128) or 1
-
-    def is_trace_id_random(self) -> bool:
-        return True
+_MAX_HOSTS = 1024
+"""Hosts whose provider is remembered; more than an app talks to."""
 
 
 class Pipeline:
-    """A tracer of our own and the queue behind it."""
+    """What a metering span is made with, and the queue it goes into."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.queue = SpanQueue(functools.partial(_exporter.load, settings), settings.queue_size)
-        self._lock = threading.Lock()
-        self._resource: Resource | None = None
-        self._tracer: trace.Tracer | None = None
-        self.tracer()
+        self.scope = InstrumentationScope(SCOPE_NAME, version("microdollar"))
+        # For its resource alone, which the SDK renews in forked children.
+        self._own = TracerProvider(sampler=ALWAYS_ON, shutdown_on_exit=False)
+        self.identity = Identity(settings)
+        self._random = random.Random()  # noqa: S311  it is seeded by the operating system
+        self._providers: dict[tuple[str, int | None], Provider | None] = {}
 
-    def tracer(self) -> trace.Tracer:
-        """The tracer for the next span; its resource is that of the app's provider, if any."""
+    def resource(self) -> Resource:
+        """The resource of the app's provider, which it may install after us; else our own."""
         resource = getattr(trace.get_tracer_provider(), "resource", None)
-        tracer = self._tracer
-        # The app may install its provider after us, and a fork changes a provider's resource.
-        if tracer is None or (isinstance(resource, Resource) and resource is not self._resource):
-            with self._lock:
-                self._resource = resource
-                self._tracer = tracer = self._make_tracer(resource)
-        return tracer
+        return resource if isinstance(resource, Resource) else self._own.resource
+
+    def ids(self, parent: SpanContext | None) -> SpanContext:
+        """The ids of a new span, from a generator of our own.
+
+        The SDK draws them from the `random` module. An app that seeds it would get the same ids
+        in every run, and calls with the same ids are taken for one; and it would see its own
+        random numbers change.
+        """
+        draw = self._random.getrandbits
+        if parent is None:
+            return SpanContext(draw(128) or 1, draw(64) or 1, False, _SAMPLED_AT_RANDOM)
+        flags = TraceFlags(parent.trace_flags | TraceFlags.SAMPLED)
+        return SpanContext(parent.trace_id, draw(64) or 1, False, flags)
+
+    def provider(self, host: str, port: int | None) -> Provider | None:
+        """The provider behind a host; None for a host that is none of our business."""
+        try:
+            return self._providers[host, port]
+        except KeyError:
+            found = provider_of(host, port, self.settings.hosts)
+            if len(self._providers) < _MAX_HOSTS:
+                self._providers[host, port] = found
+            return found
 
     def reset(self) -> None:
-        """Start afresh in a forked child, where another thread's lock would stay taken."""
-        self._lock = threading.Lock()
+        """Start afresh in a forked child, which would draw the ids that its parent draws."""
+        self._random = random.Random()  # noqa: S311
         self.queue.reset()
 
-    def _make_tracer(self, resource: Resource | None) -> trace.Tracer:
-        provider = TracerProvider(
-            sampler=ALWAYS_ON,
-            resource=resource,
-            shutdown_on_exit=False,
-            id_generator=_Ids(),
-            span_limits=_LIMITS,
-            **_NO_METRICS,
-        )
-        provider.add_span_processor(self.queue)
-        return provider.get_tracer(SCOPE_NAME, version("microdollar"))
+
+_SAMPLED_AT_RANDOM: Final = TraceFlags(
+    TraceFlags.SAMPLED | getattr(TraceFlags, "RANDOM_TRACE_ID", 0)
+)
+"""Older SDKs do not know that an id may be random."""
 
 
 _current: Pipeline | None = None

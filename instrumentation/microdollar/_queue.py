@@ -11,11 +11,11 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import islice, takewhile
 from queue import Empty, SimpleQueue
-from typing import cast
+from typing import TypeGuard, cast
 
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, Context, attach, detach, set_value
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
@@ -31,7 +31,7 @@ MAX_BATCH = 256
 """Keeps a request well under the 4 MiB that gRPC receivers accept by default."""
 
 GATHERING = 1.0
-"""Seconds a span may wait for others to share its request."""
+"""Seconds from one request to the next, for spans to share it."""
 
 MIN_BACKOFF, MAX_BACKOFF = 1.0, 30.0
 
@@ -45,6 +45,10 @@ that nobody finishes, and so could never import those modules itself."""
 _jitter = random.Random()  # noqa: S311  an own generator: the app's sequence stays as seeded
 
 
+MAX_REFUSALS = 3
+"""Attempts to deliver one span, each while another one was taken, before it is dropped."""
+
+
 class _Marker:
     """Travels through the queue behind the spans that were put before it."""
 
@@ -55,6 +59,10 @@ class _Marker:
 
 
 _Item = ReadableSpan | _Marker
+
+
+def _is_span(item: _Item) -> TypeGuard[ReadableSpan]:
+    return not isinstance(item, _Marker)
 
 
 class SpanQueue(SpanProcessor):
@@ -77,15 +85,19 @@ class SpanQueue(SpanProcessor):
             # Kept alive, since closing it here would speak on the parent's connections.
             self._abandoned.append(self._exporter)
         self._exporter = None
+        self._incoming: deque[_Item] = deque()
         # SimpleQueue, because put() may be interrupted by a garbage collection that ends another
         # call and puts again. The locks inside queue.Queue and threading.Event would deadlock.
-        self._incoming: SimpleQueue[_Item] = SimpleQueue()
+        self._wake: SimpleQueue[None] = SimpleQueue()
+        self._idle = False
         self._pending: deque[_Item] = deque()
         # Counted apart, since a queue does not count what it has just handed to the worker.
         self._undelivered: set[int] = set()
         self._worker: threading.Thread | None = None
         self._starting = threading.Lock()
         self._batch_size = MAX_BATCH
+        self._refusals = 0
+        self._last_delivery = -GATHERING
         self._closed = False
         self._exiting = False
 
@@ -108,7 +120,10 @@ class SpanQueue(SpanProcessor):
             )
             return
         self._undelivered.add(id(span))
-        self._incoming.put(span)
+        self._incoming.append(span)
+        # Waking the worker costs more than all else here, so that it is not done for each span.
+        if self._idle or len(self._incoming) == MAX_BATCH:
+            self._wake.put(None)
         self._ensure_worker()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
@@ -174,9 +189,9 @@ class SpanQueue(SpanProcessor):
         if not self._starting.acquire(timeout=timeout):
             return
         token = attach(_suppressed())
+        exporting = _exporter.exporting.set(True)
         try:
-            while self._incoming.qsize():
-                self._pending.append(self._incoming.get())
+            self._take()
             while not marker.reached.is_set():
                 remaining = deadline - time.monotonic()
                 exporter = self.load_exporter(max(0.0, remaining))
@@ -187,12 +202,14 @@ class SpanQueue(SpanProcessor):
                     return
                 self._pass_markers()
         finally:
+            _exporter.exporting.reset(exporting)
             detach(token)
             self._starting.release()
 
     def _mark(self, *, last: bool = False) -> _Marker:
         marker = _Marker(last=last)
-        self._incoming.put(marker)
+        self._incoming.append(marker)
+        self._wake.put(None)
         return marker
 
     def _ensure_worker(self) -> bool:
@@ -218,6 +235,7 @@ class SpanQueue(SpanProcessor):
 
     def _work(self) -> None:
         attach(_suppressed())
+        _exporter.exporting.set(True)
         backoff = 0.0
         while True:
             self._gather(backoff)
@@ -239,24 +257,61 @@ class SpanQueue(SpanProcessor):
 
         A marker that arrives ends the wait, because somebody waits for it.
         """
-        if not self._pending:
-            self._pending.append(self._incoming.get())
-        deadline = time.monotonic() + (backoff or GATHERING)
+        self._await_first()
+        # After a rest a span goes at once: what a process keeps is lost when it is killed.
+        now = time.monotonic()
+        deadline = now + backoff if backoff else self._last_delivery + GATHERING
         hurry = not backoff and any(isinstance(item, _Marker) for item in self._pending)
         while not hurry and (backoff or len(self._pending) < self._batch_size):
-            try:
-                item = self._incoming.get(timeout=max(0.0, deadline - time.monotonic()))
-            except Empty:
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
                 return
+            with suppress(Empty):
+                self._wake.get(timeout=remaining)
+            hurry = self._take()
+
+    def _await_first(self) -> None:
+        """Take what is there; while nothing is, sleep."""
+        while not self._pending:
+            # Before looking, so that whoever puts something after the look sees it.
+            self._idle = True
+            if not self._incoming:
+                self._wake.get()
+            self._idle = False
+            self._take()
+
+    def _take(self) -> bool:
+        """Take all arrivals; whether somebody waits for one of them."""
+        hurry = False
+        while self._incoming:
+            item = self._incoming.popleft()
             self._pending.append(item)
-            hurry = isinstance(item, _Marker)
+            hurry = hurry or isinstance(item, _Marker)
+        return hurry
 
     def _deliver(self) -> bool:
-        """Export the first batch. A batch that fails stays, and is halved: it may be too big."""
-        spans = takewhile(lambda item: not isinstance(item, _Marker), self._pending)
-        batch = cast("list[ReadableSpan]", list(islice(spans, self._batch_size)))
-        if not batch:
+        """Export the first batch. One that fails stays, unless it is what cannot be delivered."""
+        spans = cast("Iterator[ReadableSpan]", takewhile(_is_span, self._pending))
+        batch = list(islice(spans, self._batch_size))
+        if not batch or self._export(batch):
+            self._last_delivery = time.monotonic()
+            self._batch_size = min(2 * self._batch_size, MAX_BATCH)
             return True
+        self._batch_size = max(len(batch) // 2, 1)
+        if not self._takes_others(batch):
+            if self._exporter is not None:
+                _say_undelivered(self._exporter)
+            return False
+        if len(batch) > 1:  # it may be too big, or hold a span that is refused; no need to wait
+            return True
+        self._refusals += 1
+        if self._refusals < MAX_REFUSALS:
+            return False
+        self._refuse(batch[0])
+        return True
+
+    def _export(self, batch: list[ReadableSpan]) -> bool:
+        """Whether the Collector has taken the spans, which are then no longer ours to keep."""
         exporter = self.load_exporter()
         try:
             delivered = exporter is not None and exporter.export(batch) is SpanExportResult.SUCCESS
@@ -264,15 +319,32 @@ class SpanQueue(SpanProcessor):
             report("export", error)
             delivered = False
         if delivered:
-            for span in batch:
-                self._pending.popleft()
-                self._undelivered.discard(id(span))
-            self._batch_size = min(2 * self._batch_size, MAX_BATCH)
-        else:
-            self._batch_size = max(self._batch_size // 2, 1)
-            if exporter is not None:
-                _say_undelivered(exporter)
+            self._forget(batch)
         return delivered
+
+    def _forget(self, batch: list[ReadableSpan]) -> None:
+        if self._pending[0] is batch[0]:
+            for _ in batch:
+                self._pending.popleft()
+            self._refusals = 0
+        else:
+            self._pending.remove(batch[0])
+        self._undelivered.difference_update(map(id, batch))
+
+    def _takes_others(self, batch: list[ReadableSpan]) -> bool:
+        """Whether the Collector takes another span while it does not take this batch."""
+        others = [item for item in islice(self._pending, len(batch), None) if _is_span(item)]
+        return bool(others) and not self._exiting and self._export([_jitter.choice(others)])
+
+    def _refuse(self, span: ReadableSpan) -> None:
+        """Drop a span that will never be taken, for it would keep all others waiting."""
+        self._forget([span])
+        _boot.current().drop()
+        warn_once(
+            "refused",
+            "the Collector takes other metering spans and not this one; it is dropped, and "
+            "counted in microdollar.boot.dropped_calls",
+        )
 
     def _pass_markers(self) -> bool:
         """Release those whose marker is first now. True if the worker is to end."""
@@ -295,7 +367,7 @@ class SpanQueue(SpanProcessor):
         exporter, self._exporter = self._exporter, None
         self._worker = None
         # A span put just before saw this worker alive and started no other.
-        if self._incoming.qsize():
+        if self._incoming:
             self._ensure_worker()
         if exporter is not None:
             exporter.shutdown()

@@ -7,23 +7,17 @@ is a send of its own, a redirect is not.
 
 import functools
 from collections.abc import Awaitable, Callable
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-from opentelemetry.instrumentation.utils import is_instrumentation_enabled
-
-from microdollar import _baggage, _customer, _headers, _pipeline, _stream
+from microdollar import _customer, _exporter, _headers, _pipeline, _stream, _transmit
+from microdollar._asked import read_asked
 from microdollar._call import Call, Request
-from microdollar._guard import guarded, is_foreign
-from microdollar._json import members
-from microdollar._pipeline import Pipeline
-from microdollar._text import label
-from microdollar.providers import Provider, provider_of
+from microdollar._customer import Attribution
+from microdollar._guard import guarded
 
-__all__ = ["metered", "metered_async"]
+__all__ = ["is_provider", "metered", "metered_async"]
 
-_MAX_REQUEST = 64 * 2**20
-"""Bytes of a request body beyond which it is not searched for its model."""
+_PORTS = {"https": 443, "http": 80}
 
 
 def metered(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -34,10 +28,13 @@ def metered(original: Callable[..., Any]) -> Callable[..., Any]:
         sending = _prepare(self, request)
         if sending is None:
             return original(self, request, *args, **kwargs)
-        with sending:
+        try:
             response = original(self, request, *args, **kwargs)
-            sending.arrived(response)
-            return response
+        except BaseException as error:
+            sending.failed(error)
+            raise
+        sending.arrived(response)
+        return response
 
     return send
 
@@ -50,75 +47,84 @@ def metered_async(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awai
         sending = _prepare(self, request)
         if sending is None:
             return await original(self, request, *args, **kwargs)
-        with sending:
+        try:
             response = await original(self, request, *args, **kwargs)
-            sending.arrived(response)
-            return response
+        except BaseException as error:
+            sending.failed(error)
+            raise
+        sending.arrived(response)
+        return response
 
     return send
+
+
+def is_provider(url: Any) -> bool:
+    """Whether a URL is a provider's, as far as the running meter knows."""
+    pipeline = _pipeline.current()
+    return pipeline is not None and pipeline.provider(url.host, _port(url)) is not None
+
+
+def _port(url: Any) -> int | None:
+    port: int | None = url.port
+    return _PORTS.get(url.scheme) if port is None else port
 
 
 @guarded
 def _prepare(client: Any, request: Any) -> "_Sending | None":
     pipeline = _pipeline.current()
-    if pipeline is None or client.is_closed:
+    if pipeline is None or client.is_closed or _exporter.exporting.get():
         return None
     url = request.url
-    port = url.port or {"https": 443, "http": 80}.get(url.scheme)
-    provider = provider_of(url.host, port, pipeline.settings.hosts)
-    if provider is None and not any(name in request.headers for name in _headers.OURS):
+    port = _port(url)
+    provider = pipeline.provider(url.host, port)
+    if provider is None:
         return None
-    return _Sending(pipeline, provider, request, port)
+    found = provider.match(request.method, url.path)
+    if found is None:
+        return None
+    endpoint, model = found
+    asked = read_asked(request)
+    said = pipeline.identity.of(request.headers, asked.tags)
+    call = Call(
+        Request(
+            provider=provider,
+            endpoint=endpoint,
+            model=model or asked.model,
+            stream=endpoint.streams or asked.stream,
+            max_output=asked.max_output,
+            server_address=url.host,
+            server_port=port,
+        ),
+        _customer.joined(_customer.current(), said),
+        pipeline,
+    )
+    return _Sending(request, call, said)
 
 
 class _Sending:
-    """One send, from before it leaves until its response's head is here.
+    """One send, from before it leaves until its response's head is here."""
 
-    To a provider's host it may be a call; to any other it is only rid of our headers.
-    """
+    __slots__ = ("_call", "_outer", "_request", "_said")
 
-    def __init__(
-        self, pipeline: Pipeline, provider: Provider | None, request: Any, port: int | None
-    ) -> None:
+    def __init__(self, request: Any, call: Call, said: Attribution) -> None:
         self._request = request
-        self._private = provider is not None
-        names = _headers.PRIVATE if self._private else _headers.OURS
-        self._taken = _headers.take(request.headers, names)
-        self._withheld: bool | None = None
-        self._call: Call | None = None
-        if provider is not None and is_instrumentation_enabled():
-            self._call = self._begin(pipeline, provider, port)
+        self._call = call
+        self._said = said
+        self._outer = _transmit.sending.get()
+        _transmit.sending.set(self)
 
     @guarded
-    def _begin(self, pipeline: Pipeline, provider: Provider, port: int | None) -> Call | None:
-        request = self._request
-        found = provider.match(request.method, request.url.path)
-        if found is None:
-            return None
-        endpoint, model = found
-        stream = endpoint.streams
-        if model is None:
-            model, stream = _body_facts(request)
-        block = _customer.current()
-        return Call(
-            Request(
-                provider=provider,
-                endpoint=endpoint,
-                model=model,
-                stream=stream,
-                server_address=request.url.host,
-                server_port=port,
-                attribution=_customer.joined(block, _headers.read(self._taken)),
-            ),
-            pipeline,
-        )
+    def claim(self, request: Any, taken: dict[str, str]) -> None:
+        """Headers that an event hook may have added. A redirect is another request."""
+        if request is self._request:
+            said = _customer.joined(_headers.read(taken), self._said)
+            self._call.attribution = _customer.joined(_customer.current(), said)
 
     @guarded
     def arrived(self, response: Any) -> None:
         """Observe the body: the whole of it if it is here, else as it comes."""
+        _transmit.sending.set(self._outer)
         call = self._call
-        if call is None:
-            return
         try:
             headers = response.headers
             content = _content(response)
@@ -132,39 +138,11 @@ class _Sending:
             call.finish()  # a call that cannot be observed is still a call
             raise
 
-    def __enter__(self) -> Self:
-        if self._private:
-            self._withheld = guarded(_baggage.withhold)()
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        guarded(_headers.restore)(self._request.headers, self._taken)
-        if exc is not None and self._call is not None:
-            self._call.fail(exc)
-        if self._private:
-            guarded(_baggage.restore)(self._withheld)
-
-
-def _body_facts(request: Any) -> tuple[str | None, bool]:
-    """The model and the wish for a stream, from a JSON request body that is in memory."""
-    try:
-        content = request.content
-    except RuntimeError:  # the body is itself a stream
-        return None, False
-    if not content.startswith(b"{") or len(content) > _MAX_REQUEST:
-        return None, False
-    try:
-        body = members(content, "model", "stream")
-    except (ValueError, RecursionError) as error:
-        if is_foreign(error):
-            raise
-        return None, False
-    return label(body.get("model")), body.get("stream") is True
+    @guarded
+    def failed(self, error: BaseException) -> None:
+        """There is no response, and the app is about to see why."""
+        _transmit.sending.set(self._outer)
+        self._call.fail(error)
 
 
 def _content(response: Any) -> bytes | None:

@@ -13,7 +13,11 @@ __all__ = ["PROTOCOLS", "PROVIDERS", "Settings", "is_switched_off"]
 
 PROTOCOLS = ("http/protobuf", "grpc")
 
-PROVIDERS = ("openai", "anthropic", "gemini")
+PROVIDERS = (
+    *("openai", "azure", "anthropic", "bedrock", "gemini", "vertex", "mistral", "cohere", "groq"),
+    *("deepseek", "xai", "openrouter", "together", "fireworks", "perplexity", "cerebras"),
+    *("moonshot", "ollama", "vllm", "litellm", "openai-compatible", "anthropic-compatible"),
+)
 """The wire formats a host can be declared to speak. Here, because reading the settings does not
 load the providers."""
 
@@ -82,8 +86,58 @@ _ADDRESS = re.compile(
 _PORTS = range(1, 65_536)
 
 
-def _option(variable: str, parse: Callable[[str], Any], default: Any) -> Any:
-    metadata = {"variable": variable, "parse": parse}
+def _headers(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip().lower() for name in text.split(",") if name.strip())
+    if not all(map(_HEADER.fullmatch, names)):
+        raise ValueError
+    return names
+
+
+_HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
+"""What RFC 9110 lets a header be called."""
+
+
+def _api_keys(text: str) -> dict[str, str]:
+    keys = {}
+    for entry in filter(None, map(str.strip, text.split(","))):
+        print_, equals, customer = entry.partition("=")
+        if not equals or _FINGERPRINT.fullmatch(print_.strip()) is None or not customer.strip():
+            # Not quoted: somebody may have written the key itself there.
+            warn_once(
+                "MICRODOLLAR_API_KEYS",
+                "MICRODOLLAR_API_KEYS: an entry left out; expected fingerprint=customer with a "
+                "fingerprint from `python -m microdollar --fingerprint`",
+            )
+            continue
+        keys[print_.strip()] = customer.strip()
+    return keys
+
+
+_FINGERPRINT = re.compile(r"[0-9a-f]{32}")
+
+
+_KINDS: dict[Callable[[str], Any], str] = {
+    _boolean: "true or false",
+    _positive_integer: "A positive integer",
+    _seconds: "Seconds",
+    _protocol: " or ".join(PROTOCOLS),
+    _url: "A URL",
+    _hosts: "A list of host[:port]=format",
+    _headers: "A list of header names",
+    _api_keys: "A list of fingerprint=customer",
+    str: "Text",
+}
+"""What a parser takes, for those who set an option."""
+
+
+def _option(variable: str, parse: Callable[[str], Any], default: Any, meaning: str) -> Any:
+    metadata = {
+        "variable": variable,
+        "parse": parse,
+        "kind": _KINDS[parse],
+        "default": default,
+        "meaning": meaning,
+    }
     if isinstance(default, dict):
         return field(default_factory=dict, metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -91,25 +145,90 @@ def _option(variable: str, parse: Callable[[str], Any], default: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The table of options: one line each, with its variable, its parser and its default."""
+    """The table of options: each with its variable, parser, default and meaning."""
 
-    enabled: bool = _option("MICRODOLLAR_ENABLED", _boolean, True)
-    """Whether to meter at all."""
+    enabled: bool = _option("MICRODOLLAR_ENABLED", _boolean, True, "Whether to meter at all.")
 
-    hosts: Mapping[tuple[str, int | None], str] = _option("MICRODOLLAR_HOSTS", _hosts, {})
-    """Further hosts that speak a provider's wire format: (host, port or any) to provider."""
+    hosts: Mapping[tuple[str, int | None], str] = _option(
+        "MICRODOLLAR_HOSTS",
+        _hosts,
+        {},
+        "Further hosts that speak a provider's wire format: (host, port or any) to provider.",
+    )
 
-    otlp_endpoint: str | None = _option("MICRODOLLAR_OTLP_ENDPOINT", _url, None)
-    """Base URL of the Collector for metering spans only; else OpenTelemetry's own variables."""
+    otlp_endpoint: str | None = _option(
+        "MICRODOLLAR_OTLP_ENDPOINT",
+        _url,
+        None,
+        "Base URL of the Collector for metering spans only; else OpenTelemetry's own variables.",
+    )
 
-    otlp_protocol: str | None = _option("MICRODOLLAR_OTLP_PROTOCOL", _protocol, None)
-    """One of `PROTOCOLS` for metering spans only; else OpenTelemetry's own variables."""
+    otlp_protocol: str | None = _option(
+        "MICRODOLLAR_OTLP_PROTOCOL",
+        _protocol,
+        None,
+        "One of `PROTOCOLS` for metering spans only; else OpenTelemetry's own variables.",
+    )
 
-    queue_size: int = _option("MICRODOLLAR_QUEUE_SIZE", _positive_integer, 10_000)
-    """Spans kept while the Collector cannot be reached; further ones are dropped and counted."""
+    queue_size: int = _option(
+        "MICRODOLLAR_QUEUE_SIZE",
+        _positive_integer,
+        10_000,
+        "Spans kept while the Collector cannot be reached; further ones are dropped and counted.",
+    )
 
-    exit_timeout: float = _option("MICRODOLLAR_EXIT_TIMEOUT", _seconds, 5.0)
-    """Seconds the end of the process may wait for the last spans to be sent."""
+    customer_headers: tuple[str, ...] = _option(
+        "MICRODOLLAR_CUSTOMER_HEADERS",
+        _headers,
+        ("x-tolvyn-end-customer", "x-tenant-id"),
+        "Headers of a request that name the customer, after `X-Microdollar-Customer`.",
+    )
+
+    user_headers: tuple[str, ...] = _option(
+        "MICRODOLLAR_USER_HEADERS",
+        _headers,
+        ("x-user-id",),
+        "Headers of a request that name the user, after `X-Microdollar-User`.",
+    )
+
+    body_tags: bool = _option(
+        "MICRODOLLAR_BODY_TAGS",
+        _boolean,
+        True,
+        "Whether `user`, `metadata` and the like in a request's body say whom it is for.",
+    )
+
+    trusted_baggage: str | None = _option(
+        "MICRODOLLAR_TRUSTED_BAGGAGE",
+        str,
+        None,
+        "The baggage entry that names the customer; unset for none, since callers may send any.",
+    )
+
+    api_keys: Mapping[str, str] = _option(
+        "MICRODOLLAR_API_KEYS",
+        _api_keys,
+        {},
+        "Customers by fingerprint of the API key: `fingerprint=customer,...`.",
+    )
+
+    api_key_salt: str = _option(
+        "MICRODOLLAR_API_KEY_SALT", str, "", "What the fingerprints of API keys are salted with."
+    )
+
+    allow_email: bool = _option(
+        "MICRODOLLAR_ALLOW_EMAIL",
+        _boolean,
+        False,
+        "Whether customers, users and tags may look like e-mail addresses.",
+    )
+
+    exit_timeout: float = _option(
+        "MICRODOLLAR_EXIT_TIMEOUT",
+        _seconds,
+        5.0,
+        "Seconds the end of the process may wait for the last spans to be sent.",
+    )
 
     @classmethod
     def load(cls, environ: Mapping[str, str] = os.environ) -> "Settings":

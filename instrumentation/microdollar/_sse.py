@@ -3,32 +3,41 @@
 
 import re
 from collections.abc import Iterator
+from enum import Enum, auto
 
-__all__ = ["EventTooLargeError", "SSEParser"]
+from microdollar._skim import SMALL, Document
+
+__all__ = ["SSEParser"]
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 """Only these. `splitlines()` also splits at U+2028 and others, which JSON may hold unescaped."""
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_NAME = 6
+"""Bytes that tell a line of data from any other: `data:` and the space that may follow."""
 
 
-class EventTooLargeError(Exception):
-    """One event outgrew the limit; the rest of the stream cannot be understood."""
+class _Line(Enum):
+    """What the line is, whose end has not come yet."""
+
+    UNKNOWN = auto()
+    DATA = auto()
+    OTHER = auto()
 
 
 class SSEParser:
     """Turns chunks into the data of complete events.
 
     Event names, ids and comments are skipped, and so is an event that the end of the stream
-    cuts off, as the specification demands.
+    cuts off, as the specification demands. Of the data of a large event only the frame is left.
     """
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._line_size = 0
-        self._data_size = 0
-        self._line: list[bytes] = []
-        self._data: list[bytes] = []
+    def __init__(self, names: frozenset[bytes] = frozenset()) -> None:
+        self._data = Document(names)
+        self._has_data = False
+        self._only: bytes | None = None  # an event of one line, the usual kind
+        self._line = _Line.UNKNOWN
+        self._head = b""
         self._after_cr = False
         self._at_start = True
 
@@ -36,7 +45,7 @@ class SSEParser:
         """The data of the events that `chunk` completes.
 
         Raises:
-            EventTooLargeError: an event holds more than `limit` bytes.
+            TextTooLargeError: an event is too large to be understood.
         """
         if not chunk:
             return
@@ -46,33 +55,65 @@ class SSEParser:
             if not chunk:
                 return
         self._after_cr = chunk.endswith(b"\r")
-        *ended, rest = _LINE_END.split(chunk)
+        *ended, rest = _LINE_END.split(chunk) if b"\r" in chunk else chunk.split(b"\n")
         for piece in ended:
-            line = b"".join((*self._line, piece))
-            self._line.clear()
-            self._line_size = 0
-            if self._at_start:
-                self._at_start = False
-                line = line.removeprefix(_BYTE_ORDER_MARK)
-            if line:
-                self._field(line)
-            elif self._data:
-                yield b"\n".join(self._data)
-                self._data.clear()
-                self._data_size = 0
+            if not self._end_line(piece):
+                continue
+            if self._only is not None:
+                yield self._only
+                self._only = None
+            elif self._has_data:
+                self._has_data = False
+                yield self._data.take()
         if rest:
-            self._line.append(rest)
-            self._line_size += len(rest)
-            self._check()
+            self._begin_line(rest)
 
-    def _field(self, line: bytes) -> None:
-        name, _, value = line.partition(b":")
-        if name == b"data":
-            value = value.removeprefix(b" ")
-            self._data.append(value)
-            self._data_size += len(value) + 1  # with the line end that joins it to the next
-            self._check()
+    def _end_line(self, piece: bytes) -> bool:
+        """Take a line's last piece; whether the line is empty."""
+        line, self._line = self._line, _Line.UNKNOWN
+        if line is _Line.DATA:
+            self._data.feed(piece)
+        if line is not _Line.UNKNOWN:
+            return False
+        whole, self._head = self._head + piece, b""
+        if self._at_start:
+            self._at_start = False
+            whole = whole.removeprefix(_BYTE_ORDER_MARK)
+        if not whole:
+            return True
+        name, _, value = whole.partition(b":")
+        if name != b"data":
+            return False
+        if not self._has_data and self._only is None and len(value) <= SMALL:
+            self._only = value.removeprefix(b" ")
+        else:
+            self._begin_data(value)
+        return False
 
-    def _check(self) -> None:
-        if self._line_size + self._data_size > self._limit:
-            raise EventTooLargeError
+    def _begin_line(self, piece: bytes) -> None:
+        """Take a piece of a line whose end has not come yet."""
+        if self._line is _Line.DATA:
+            self._data.feed(piece)
+        if self._line is not _Line.UNKNOWN:
+            return
+        self._head += piece
+        head = self._head
+        if self._at_start:
+            head = head.removeprefix(_BYTE_ORDER_MARK)
+        if len(head) < _NAME or len(self._head) < len(_BYTE_ORDER_MARK):
+            return
+        self._at_start = False
+        self._head = b""
+        self._line = _Line.DATA if head.startswith(b"data:") else _Line.OTHER
+        if self._line is _Line.DATA:
+            self._begin_data(head[len(b"data:") :])
+
+    def _begin_data(self, value: bytes) -> None:
+        if self._only is not None:
+            self._data.feed(self._only)
+            self._has_data = True
+            self._only = None
+        if self._has_data:
+            self._data.feed(b"\n")
+        self._has_data = True
+        self._data.feed(value.removeprefix(b" "))

@@ -55,6 +55,18 @@ USAGE_UNITS_PREFIX: Final = "microdollar.usage.units."
 USAGE_ADDITIONAL: Final = "microdollar.usage.additional"
 """Usage of other models inside the same response, as a JSON array of objects. Each object has `model` and any of the disjoint buckets input_uncached, cache_read, cache_write_5m, cache_write_1h, cache_write, input_tool, output, and the parts reasoning, audio_in, audio_out, image_in, image_out, as integers of tokens. An absent bucket was not reported. The counts are not part of the span's own usage attributes."""
 
+USAGE_ESTIMATE_METHOD: Final = "microdollar.usage.estimate.method"
+"""How the bounds of an output were found that the provider did not report. The bounds are no part of the usage; gen_ai.usage.output_tokens is absent beside them."""
+
+USAGE_ESTIMATE_METHOD_CHARACTERS: Final = "characters"
+"""From the length of the text that passed, at four characters to the token."""
+
+USAGE_ESTIMATE_MIN_OUTPUT_TOKENS: Final = "microdollar.usage.estimate.min_output_tokens"
+"""What the output must have been about at least. Reasoning that the provider hides comes on top."""
+
+USAGE_ESTIMATE_MAX_OUTPUT_TOKENS: Final = "microdollar.usage.estimate.max_output_tokens"
+"""What the output can have been at most, because the caller allowed no more."""
+
 RESPONSE_SERVICE_TIER: Final = "microdollar.response.service_tier"
 """The service tier the provider says it used, in the provider's own word."""
 

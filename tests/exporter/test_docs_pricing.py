@@ -5,6 +5,7 @@ import csv
 import io
 import re
 import shlex
+import shutil
 from contextlib import closing
 from decimal import Decimal
 from fractions import Fraction
@@ -49,6 +50,7 @@ def table(*first: str) -> list[dict[str, str]]:
 
 *COUNTS, LISTED = table("what", "count")
 CALLS = table("customer", "provider", "model")
+PROSE = TEXT[TEXT.index("## A call, worked out") : TEXT.index("| what | count |")]
 ADJUSTED, AUDIO, REPRICED = blocks("text")
 CONTRACT, RATE = blocks("toml")
 REPORT, CLOSE, RELOAD, LOOK, APPLY = [
@@ -130,11 +132,11 @@ def costs(folder: Path, *spans: Span) -> list[Decimal]:
     return [row["cost"] for row in found.to_pylist()]
 
 
-@pytest.fixture
-def october(tmp_path: Path) -> Path:
-    """A ledger with the page's calls of October."""
+@pytest.fixture(scope="module")
+def october(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ledger with the page's calls of October, for reading only."""
     return ledger(
-        tmp_path,
+        tmp_path_factory.mktemp("october"),
         *(
             span(row["provider"], row["model"], OCTOBER, row["customer"], **said(row))
             for row in CALLS
@@ -147,6 +149,11 @@ def test_the_arithmetic_of_the_page_holds() -> None:
     for row in COUNTS:
         assert Decimal(row["count"]) * Decimal(row["rate (µ$)"]) == Decimal(row["cost (µ$)"])
     assert sum(Decimal(row["cost (µ$)"]) for row in COUNTS) == Decimal(LISTED["cost (µ$)"])
+    tokens = [int(row["count"]) for row in COUNTS[:4]]
+    assert sum(tokens) == int(CALLS[0]["input"])
+    assert [f"{count:,}" in PROSE for count in tokens[1:]] == [True] * 3
+    at_list = Decimal(LISTED["cost (µ$)"]) - Decimal(COUNTS[-1]["cost (µ$)"])
+    assert f"The tokens were {at_list:,} µ$ at list." in TEXT
     for line in (ADJUSTED + AUDIO + REPRICED).splitlines():
         term, result = line.split(" = ")
         exact = re.sub(r"[\d.]+", lambda found: f"Fraction('{found[0]}')", term)
@@ -160,8 +167,8 @@ def test_the_call_worked_out_has_the_lines_and_the_costs_of_the_page(october: Pa
     [call_of_acme] = connect(october).sql(query).to_pylist()
     explain = ["microdollar", "prices", "explain", call_of_acme["trace_id"]]
     told = run(october, explain).stdout
-    lines = re.findall(r"(\S+) +([\d,]+) x (\S+) \S+ = (\S+) µ\$", told)
-    assert [(int(count.replace(",", "")), Decimal(cost)) for _, count, _, cost in lines] == [
+    lines = re.findall(r"^ *\S+ +([\d,]+) x .* = (\S+) µ\$", told, re.MULTILINE)
+    assert [(int(count.replace(",", "")), Decimal(cost)) for count, cost in lines] == [
         (int(row["count"]), Decimal(row["cost (µ$)"])) for row in COUNTS
     ]
     assert re.search(r"at list price +(\S+) µ\$", told)[1] == LISTED["cost (µ$)"]  # type: ignore[index]
@@ -228,8 +235,9 @@ def test_a_price_depends_on_the_moment_and_on_the_size_as_on_the_page(tmp_path: 
     assert found == [Decimal(row["cost (µ$)"]) for row in (*moments, *sizes)]
 
 
-def test_a_price_that_comes_late_is_booked_as_the_page_says(october: Path) -> None:
+def test_a_price_that_comes_late_is_booked_as_the_page_says(october: Path, tmp_path: Path) -> None:
     """The month is closed, the rate written, and the correction stands beside what was closed."""
+    october = Path(shutil.copytree(october.parent, tmp_path / "late")) / october.name
     nova, total = [line.split(" = ") for line in REPRICED.splitlines()]
     closed, added, both = (Decimal(text) for text in (total[0].split()[0], nova[1], total[1]))
     printed = run(october, CLOSE).stdout

@@ -20,6 +20,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -82,6 +83,10 @@ class FakeProvider:
     def url(self, provider: Provider) -> str:
         """`http://127.0.0.1:PORT` of a provider; its OpenAI SDK base URL is this plus `/v1`."""
         return f"http://{self._address(provider)}"
+
+    def port(self, provider: Provider) -> int:
+        """The port of a provider's listener."""
+        return int(self._listeners[provider].server_address[1])
 
     @property
     def hosts(self) -> str:
@@ -223,9 +228,14 @@ class _Connection(BaseHTTPRequestHandler):
             self.wfile.write(b"0\r\n\r\n")
 
 
+_STREAMS: Final = frozenset(
+    {"text/event-stream", "application/x-ndjson", "application/vnd.amazon.eventstream"}
+)
+
+
 def _is_stream(reply: Reply) -> bool:
     kind = next((v for k, v in reply.headers.items() if k.lower() == "content-type"), "")
-    return kind.partition(";")[0] in ("text/event-stream", "application/x-ndjson")
+    return kind.partition(";")[0] in _STREAMS
 
 
 def _compress(reply: Reply) -> bytes:
@@ -234,6 +244,10 @@ def _compress(reply: Reply) -> bytes:
             return gzip.compress(reply.body, mtime=0)
         case "deflate":
             return zlib.compress(reply.body)
+        case "br":
+            return bytes(import_module("brotli").compress(reply.body))
+        case "zstd":
+            return bytes(import_module("backports.zstd").compress(reply.body))
         case None:
             return reply.body
 

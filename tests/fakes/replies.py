@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the fake provider answers: replies by hand, from the samples, or from a folder."""
 
+import base64
 import functools
 import json
 import re
@@ -49,7 +50,7 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     chunk: int | None = None
-    encoding: Literal["gzip", "deflate"] | None = None
+    encoding: Literal["gzip", "deflate", "br", "zstd"] | None = None
     delay: float = 0.0
     hang_after: int | None = None
     cut_after: int | None = None
@@ -110,8 +111,16 @@ def sample(name: str) -> Reply:
             "content-type": CONTENT_TYPES.get(path.suffix, "application/octet-stream"),
             **_sample_headers().get(name, {}),
         },
-        body=path.read_bytes(),
+        body=_sample_body(path),
     )
+
+
+def _sample_body(path: Path) -> bytes:
+    """The body as sent: that of an AWS event stream is kept in base64."""
+    content = path.read_bytes()
+    if path.name.endswith(".frames.json"):
+        return base64.b64decode(json.loads(content)["body_base64"])
+    return content
 
 
 @functools.cache

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from microdollar import _baggage, _body, _call, _customer, _guard, _headers, _send, _stream
+from microdollar import _baggage, _body, _call, _customer, _guard, _headers, _send, _skim, _stream
 from tests.fakes.provider import FakeProvider, sample
 from tests.instrumentation.conftest import Meter
 
@@ -80,7 +80,7 @@ def time_limit() -> Iterator[None]:
 @pytest.mark.usefixtures("time_limit")
 @pytest.mark.parametrize(
     ("owner", "name"),
-    [(_send, "provider_of"), (_call.Call, "_describe"), (_body.Body, "end"), (_body, "members")],
+    [(_send, "_port"), (_call.Call, "_attributes"), (_body.Body, "end"), (_skim.Document, "take")],
 )
 def test_what_the_apps_signal_handler_raises_inside_us_reaches_the_app(
     http: ModuleType,
@@ -112,7 +112,7 @@ def test_what_the_apps_signal_handler_raises_inside_us_reaches_the_app(
 
 PLACES: list[tuple[Any, str]] = [
     (_call, "_parent"),
-    (_call.Call, "_describe"),
+    (_call.Call, "_attributes"),
     (_body.Body, "__init__"),
     (_body.Body, "feed"),
     (_body.Body, "end"),

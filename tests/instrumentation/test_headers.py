@@ -4,15 +4,18 @@
 import asyncio
 from collections.abc import Iterator
 from types import ModuleType
+from typing import Any
 
+import anthropic
 import pytest
-from opentelemetry import baggage, context
+from opentelemetry import baggage, context, trace
 from opentelemetry.instrumentation import httpx as otel_httpx
 from opentelemetry.propagate import inject
+from opentelemetry.sdk.trace import TracerProvider
 
 import microdollar
 from microdollar import customer
-from tests.fakes.provider import FakeProvider, sample
+from tests.fakes.provider import FakeProvider, Reply, sample
 from tests.instrumentation.conftest import Meter
 
 OURS = {
@@ -93,6 +96,76 @@ def test_a_request_can_be_sent_again(http: ModuleType, meter: Meter, fake: FakeP
     assert not left(fake)
 
 
+@pytest.mark.parametrize("library", ["httpx", "httpx2"])
+def test_a_redirect_carries_nothing_private_either(
+    meter: Meter, fake: FakeProvider, library: str
+) -> None:
+    """From any host to a provider and back; each is sent what it may have."""
+    http = pytest.importorskip(library)
+    headers = {**OURS, "baggage": "tenant=acme"}
+    with FakeProvider() as other, http.Client(follow_redirects=True) as client:
+        back, forth = other.url("openai") + "/end", fake.url("openai") + "/v1/middle"
+        other.queue("openai", Reply(307, {"location": forth}), Reply(200))
+        fake.queue("openai", Reply(307, {"location": back}))
+        response = client.post(other.url("openai") + "/start", headers=headers, json={})
+        assert response.status_code == 200
+        assert [request.path for request in other.received] == ["/start", "/end"]
+        assert left(other) == {"baggage"}
+    assert not left(fake)
+    assert [step.request.headers["baggage"] for step in response.history] == ["tenant=acme"] * 2
+
+
+def test_headers_that_an_event_hook_adds_count_and_stay(
+    http: ModuleType, meter: Meter, fake: FakeProvider
+) -> None:
+    def name_the_customer(request: Any) -> None:
+        request.headers.update({**OURS, "baggage": "tenant=acme"})
+
+    async def call() -> None:
+        async def name_it(request: Any) -> None:
+            name_the_customer(request)
+
+        async with http.AsyncClient(event_hooks={"request": [name_it]}) as client:
+            await client.post(url, json={})
+
+    fake.queue("openai", *[sample("openai.chat.json")] * 2)
+    url = fake.url("openai") + "/v1/chat/completions"
+    with http.Client(event_hooks={"request": [name_the_customer]}) as client:
+        client.post(url, json={})
+    asyncio.run(call())
+    customers = [(span.attributes or {}).get("microdollar.customer.id") for span in meter.spans()]
+    assert customers == ["acme", "acme"]
+    assert not left(fake)
+
+
+def test_a_request_made_inside_an_event_hook_does_not_name_the_customer_of_another(
+    http: ModuleType, meter: Meter, fake: FakeProvider
+) -> None:
+    def fetch_a_token(request: Any) -> None:
+        with http.Client() as other:
+            other.get(fake.url("openai") + "/v1/models", headers=OURS)
+
+    fake.queue("openai", Reply(200), sample("openai.chat.json"))
+    with http.Client(event_hooks={"request": [fetch_a_token]}) as client:
+        client.post(fake.url("openai") + "/v1/chat/completions", json={})
+    assert "microdollar.customer.id" not in meter.attributes()
+
+
+@pytest.mark.usefixtures("in_baggage")
+def test_what_the_anthropic_sdk_injects_itself_does_not_leave(
+    meter: Meter, fake: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It propagates the app's whole context, once a tracer provider is there."""
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", TracerProvider(shutdown_on_exit=False))
+    fake.queue("anthropic", sample("anthropic.messages.json"))
+    with anthropic.Anthropic(base_url=fake.url("anthropic"), api_key="none") as client:
+        client.messages.create(
+            model="claude-opus-5-5", max_tokens=9, messages=[{"role": "user", "content": "hi"}]
+        )
+    assert fake.received[0].header("traceparent") is not None
+    assert not left(fake)
+
+
 def test_the_block_decides_and_the_header_fills_in(
     http: ModuleType, meter: Meter, fake: FakeProvider
 ) -> None:
@@ -145,3 +218,21 @@ def test_baggage_is_only_withheld_during_a_send() -> None:
     carrier: dict[str, str] = {}
     inject(carrier)
     assert carrier["baggage"] == "tenant=acme"
+
+
+@pytest.mark.usefixtures("meter")
+def test_aws_signatures_do_not_cover_what_does_not_leave() -> None:
+    """The SDK signs before the request is sent, and AWS refuses one whose signed headers lack."""
+    auth = pytest.importorskip("botocore.auth")
+    from botocore.awsrequest import AWSRequest
+    from botocore.credentials import Credentials
+
+    def signed() -> str:
+        headers = {**OURS, "baggage": "tenant=acme", "x-other": "1"}
+        request = AWSRequest("POST", "https://bedrock.example/", headers=headers)
+        auth.SigV4Auth(Credentials("a", "b"), "bedrock", "eu-west-1").add_auth(request)
+        return str(request.headers["Authorization"]).split("SignedHeaders=")[1].split(",")[0]
+
+    assert signed() == "host;x-amz-date;x-other"
+    microdollar.uninstrument()
+    assert "x-microdollar-customer" in signed()

@@ -11,6 +11,7 @@ import httpx2
 import pytest
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.instrumentation.utils import suppress_instrumentation
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import microdollar
 from microdollar import _hooks, _pipeline
@@ -21,6 +22,8 @@ from tests.instrumentation.conftest import Meter
 PLACES: list[tuple[type, str]] = [
     (httpx2.Client, "send"),
     (httpx2.AsyncClient, "send"),
+    (httpx2.Client, "_send_single_request"),
+    (httpx2.AsyncClient, "_send_single_request"),
     (W3CBaggagePropagator, "inject"),
 ]
 
@@ -90,14 +93,29 @@ def test_a_wrapper_above_ours_keeps_working(
     assert (httpx2.Client, "send") not in _hooks._patches
 
 
-def test_it_is_off_when_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("variable", "value"), [("MICRODOLLAR_ENABLED", "false"), ("OTEL_SDK_DISABLED", "true")]
+)
+def test_switched_off_it_only_keeps_our_headers_from_leaving(
+    fake: FakeProvider, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
     before = patched()
-    for variable, value in {"MICRODOLLAR_ENABLED": "false", "OTEL_SDK_DISABLED": "true"}.items():
-        with monkeypatch.context() as only:
-            only.setenv(variable, value)
-            microdollar.instrument()
-            assert patched() == before
-            microdollar.uninstrument()
+    monkeypatch.setenv(variable, value)
+    fake.queue("openai", sample("openai.chat.json"))
+    microdollar.instrument()
+    try:
+        changed = [
+            place for place, now, then in zip(PLACES, patched(), before, strict=True) if now != then
+        ]
+        assert {name for _, name in changed} == {"_send_single_request"}
+        assert _pipeline.current() is None
+        with httpx2.Client(headers={"X-Microdollar-Customer": "acme", "baggage": "a=b"}) as client:
+            client.post(fake.url("openai") + "/v1/chat/completions", json={})
+    finally:
+        microdollar.uninstrument()
+    assert patched() == before
+    assert fake.received[0].header("x-microdollar-customer") is None
+    assert fake.received[0].header("baggage") == "a=b"
 
 
 def test_a_library_imported_later_is_patched_then() -> None:
@@ -140,15 +158,45 @@ def test_an_import_never_fails_because_of_us(tmp_path: Any) -> None:
     assert run(code) == "1"
 
 
-def test_suppressed_instrumentation_is_respected(
+def test_a_call_inside_suppressed_instrumentation_is_metered(
     http: ModuleType, meter: Meter, fake: FakeProvider
 ) -> None:
+    """Other meters suppress what lies below them; the bill does not shrink by that."""
     fake.queue("openai", sample("openai.chat.json"))
     with http.Client() as client, suppress_instrumentation():
         url = fake.url("openai") + "/v1/chat/completions"
         client.post(url, json={}, headers={"X-Microdollar-Customer": "acme"})
-    assert meter.spans() == ()
+    assert meter.attributes()["microdollar.customer.id"] == "acme"
     assert fake.received[0].header("x-microdollar-customer") is None
+
+
+def test_the_meters_own_requests_are_not_metered(
+    http: ModuleType, fake: FakeProvider, running: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even an exporter that goes through a metered client, to a host that is a provider's."""
+    batches = []
+
+    class Exporter(InMemorySpanExporter):
+        def export(self, spans: Any) -> Any:
+            batches.append(len(spans))
+            with http.Client() as client:
+                client.post(fake.url("openai") + "/v1/chat/completions", json={})
+            return super().export(spans)
+
+    monkeypatch.setenv("MICRODOLLAR_HOSTS", running.hosts)
+    monkeypatch.setattr("microdollar._exporter.load", lambda _settings: Exporter())
+    fake.queue("openai", *[sample("openai.chat.json")] * 2)
+    microdollar.instrument()
+    try:
+        with http.Client() as client:
+            client.post(fake.url("openai") + "/v1/chat/completions", json={})
+        assert microdollar.flush(10)
+    finally:
+        microdollar.uninstrument()
+        assert microdollar.flush(10)
+        _pipeline._pipelines.clear()
+    assert batches == [1]
+    assert len(fake.received) == 2
 
 
 @pytest.mark.parametrize("timeout", [-1.0, 0.0, float("inf"), float("nan")])

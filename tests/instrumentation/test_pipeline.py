@@ -251,8 +251,7 @@ def test_our_spans_are_not_in_the_sdks_own_metrics(meter: Meter) -> None:
     pipeline = _pipeline.current()
     assert pipeline is not None
     with mock.patch("opentelemetry.metrics.get_meter_provider", side_effect=AssertionError):
-        pipeline._tracer = None
-        pipeline.tracer()
+        _pipeline.Pipeline(pipeline.settings)
 
 
 @pytest.mark.usefixtures("no_app")

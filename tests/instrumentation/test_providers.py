@@ -9,6 +9,12 @@ from microdollar._facts import Facts, Usage, usage_attributes
 from microdollar.providers import PROVIDERS, provider_of
 
 OPENAI, ANTHROPIC, GEMINI = (PROVIDERS[name] for name in ("openai", "anthropic", "gemini"))
+AZURE, BEDROCK, VERTEX = (PROVIDERS[name] for name in ("azure", "bedrock", "vertex"))
+MISTRAL, COHERE, OLLAMA = (PROVIDERS[name] for name in ("mistral", "cohere", "ollama"))
+GOOGLE = "/v1/projects/p/locations/l/publishers/"
+TITAN = "amazon.titan-embed-text-v2:0"
+EMBEDS = ("embeddings", None, "text-embedding-005")
+TUNED = ("generate_content", None, "7")
 
 
 @pytest.mark.parametrize(
@@ -26,11 +32,48 @@ OPENAI, ANTHROPIC, GEMINI = (PROVIDERS[name] for name in ("openai", "anthropic",
         ("storage.googleapis.com", None),
         ("localhost", None),
         ("", None),
+        ("mtls-eu.api.openai.com", "openai"),
+        ("my-res.openai.azure.com", "azure.ai.openai"),
+        ("my-res.services.ai.azure.com", "azure.ai.openai"),
+        ("swedencentral.api.cognitive.microsoft.com", "azure.ai.openai"),
+        ("aws-external-anthropic.us-east-1.api.aws", "anthropic"),
+        ("bedrock-runtime.eu-central-1.amazonaws.com", "aws.bedrock"),
+        ("bedrock-runtime-fips.us-east-1.amazonaws.com", "aws.bedrock"),
+        ("bedrock-runtime.cn-north-1.amazonaws.com.cn", "aws.bedrock"),
+        ("bedrock-runtime.us-east-1.api.aws", "aws.bedrock"),
+        ("vpce-1.bedrock-runtime.us-east-1.vpce.amazonaws.com", "aws.bedrock"),
+        ("bedrock-mantle.us-east-1.api.aws", "aws.bedrock"),
+        ("bedrock.us-east-1.amazonaws.com", None),
+        ("s3.us-east-1.amazonaws.com", None),
+        ("aiplatform.googleapis.com", "gcp.vertex_ai"),
+        ("europe-west1-aiplatform.googleapis.com", "gcp.vertex_ai"),
+        ("aiplatform.eu.rep.googleapis.com", "gcp.vertex_ai"),
+        ("claude.googleapis.com", "gcp.vertex_ai"),
+        ("api.eu.mistral.ai", "mistral_ai"),
+        ("api.cohere.ai", "cohere"),
+        ("api.groq.com", "groq"),
+        ("api.deepseek.com", "deepseek"),
+        ("us.api.x.ai", "x_ai"),
+        ("openrouter.ai", "openrouter"),
+        ("api-inference.together.ai", "together_ai"),
+        ("api.together.xyz", "together_ai"),
+        ("api.fireworks.ai", "fireworks_ai"),
+        ("api.perplexity.ai", "perplexity"),
+        ("api.cerebras.ai", "cerebras"),
+        ("api.moonshot.cn", "moonshot_ai"),
+        ("ollama.com", "ollama"),
     ],
 )
 def test_hosts(host: str, name: str | None) -> None:
     provider = provider_of(host, 443, {})
     assert (provider.name if provider else None) == name
+
+
+def test_a_host_with_a_port_is_served_there_only() -> None:
+    for host in ("localhost", "127.0.0.1", "::1"):
+        assert provider_of(host, 11434, {}) is PROVIDERS["ollama"]
+        assert provider_of(host, 11435, {}) is None
+        assert provider_of(host, None, {}) is None
 
 
 def test_declared_hosts() -> None:
@@ -70,14 +113,95 @@ def test_declared_hosts() -> None:
         (GEMINI, "/v1beta/models/g-1:countTokens", None),
         (GEMINI, "/v1beta/models/g-1:batchGenerateContent", None),
         (GEMINI, "/v1beta/models/g-1", None),
-        (GEMINI, "/v1/interactions", None),
+        (GEMINI, "/v1/interactions", ("generate_content", None, None)),
+        (GEMINI, "/v1/interactions/i-1", None),
+        (GEMINI, "/v1/interactions/i-1/cancel", None),
+        (GEMINI, "/v1beta/openai/chat/completions", ("chat", "chat_completions", None)),
+        (GEMINI, "/v1beta/models/imagen-4:predict", ("image_generation", None, "imagen-4")),
+        (OPENAI, "/v1/threads/thread_1/messages", None),
+        (AZURE, "/openai/threads/thread_1/messages", None),
+        (ANTHROPIC, "/messages", ("chat", None, None)),
+        (PROVIDERS["litellm"], "/anthropic/v1/messages", ("chat", None, None)),
+        (OPENAI, "/v1/images/edits", ("image_generation", None, None)),
+        (OPENAI, "/v1/audio/translations", ("transcription", None, None)),
+        (OPENAI, "/v1/audio/speech", ("speech", None, None)),
+        (AZURE, "/openai/deployments/d/chat/completions", ("chat", "chat_completions", "d")),
+        (AZURE, "/openai/v1/chat/completions", ("chat", "chat_completions", None)),
+        (AZURE, "/openai/responses", ("chat", "responses", None)),
+        (AZURE, "/openai/deployments/d/embeddings", ("embeddings", None, "d")),
+        (AZURE, "/anthropic/v1/messages", ("chat", None, None)),
+        (BEDROCK, "/model/eu.a.m-v1:0/converse", ("chat", None, "eu.a.m-v1:0")),
+        (BEDROCK, "/model/arn:a:b/c/converse-stream", ("chat", None, "arn:a:b/c")),
+        (BEDROCK, "/model/amazon.titan-embed-text-v2:0/invoke", ("embeddings", None, TITAN)),
+        (BEDROCK, "/model/m/invoke", ("chat", None, "m")),
+        (BEDROCK, "/model/m/invoke-with-response-stream", ("chat", None, "m")),
+        (BEDROCK, "/model/m/invoke-with-bidirectional-stream", None),
+        (BEDROCK, "/model/m/count-tokens", None),
+        (BEDROCK, "/guardrail/g/version/1/apply", None),
+        (BEDROCK, "/async-invoke", None),
+        (BEDROCK, "/openai/v1/chat/completions", ("chat", "chat_completions", None)),
+        (VERTEX, GOOGLE + "google/models/g-1:generateContent", ("generate_content", None, "g-1")),
+        (VERTEX, "/v1/publishers/google/models/g:generateContent", ("generate_content", None, "g")),
+        (VERTEX, GOOGLE + "anthropic/models/c@1:rawPredict", ("chat", None, "c@1")),
+        (VERTEX, GOOGLE + "anthropic/models/c:streamRawPredict", ("chat", None, "c")),
+        (VERTEX, GOOGLE + "anthropic/models/count-tokens:rawPredict", None),
+        (VERTEX, GOOGLE + "mistralai/models/m:rawPredict", ("chat", "chat_completions", "m")),
+        (VERTEX, GOOGLE + "google/models/text-embedding-005:predict", EMBEDS),
+        (VERTEX, "/v1/projects/p/locations/l/endpoints/7:generateContent", TUNED),
+        (VERTEX, GOOGLE + "google/models/g:countTokens", None),
+        (MISTRAL, "/v1/agents/completions", ("chat", "chat_completions", None)),
+        (MISTRAL, "/v1/fim/completions", ("text_completion", None, None)),
+        (MISTRAL, "/v1/conversations", ("chat", None, None)),
+        (MISTRAL, "/v1/conversations/c-1", ("chat", None, None)),
+        (MISTRAL, "/v1/conversations/c-1/restart", ("chat", None, None)),
+        (MISTRAL, "/v1/ocr", ("ocr", None, None)),
+        (COHERE, "/v2/chat", ("chat", None, None)),
+        (COHERE, "/v1/generate", ("chat", None, None)),
+        (COHERE, "/v2/embed", ("embeddings", None, None)),
+        (COHERE, "/v1/classify", ("classify", None, None)),
+        (COHERE, "/v1/tokenize", None),
+        (OLLAMA, "/api/generate", ("text_completion", None, None)),
+        (OLLAMA, "/api/embeddings", ("embeddings", None, None)),
+        (OLLAMA, "/api/pull", None),
+        (OLLAMA, "/v1/chat/completions", ("chat", "chat_completions", None)),
     ],
 )
 def test_paths(provider: Any, path: str, expected: tuple[Any, ...] | None) -> None:
     assert provider.match("GET", path) is None
+    assert provider.match("DELETE", path) is None
     found = provider.match("post", path)
     shown = found and (found[0].operation, found[0].api_type, found[1])
     assert shown == expected
+
+
+@pytest.mark.parametrize(
+    ("provider", "path"),
+    [
+        (OPENAI, "/v1/files/file-1/content"),
+        (AZURE, "/openai/files/file-1/content"),
+        (ANTHROPIC, "/v1/messages/batches/b/results"),
+        (PROVIDERS["groq"], "/openai/v1/files/file_1/content"),
+    ],
+)
+def test_of_what_is_got_only_results_of_batches_are_calls(provider: Any, path: str) -> None:
+    assert provider.match("POST", path) is None
+    assert provider.match("GET", path)[0].results
+    for other in (
+        *(
+            "/v1/chat/completions/c",
+            "/v1/responses/r",
+            "/v1/batches/b",
+            "/v1/files/f",
+            "/v1/models",
+        ),
+        *(
+            "/v1/conversations/c",
+            "/v1/interactions/i",
+            "/api/v1/generation",
+            "/v1/messages/batches/b",
+        ),
+    ):
+        assert provider.match("GET", other) is None
 
 
 def chat(usage: dict[str, Any]) -> Usage:

@@ -40,6 +40,8 @@ class Collector(SpanExporter):
         self.attempts = 0
         self.limit = 10_000
         self.shut = 0
+        self.poison = ""
+        self.refused: list[int] = []
         self.suppressed: set[object] = set()
         self._endpoint: str | None = None
 
@@ -47,6 +49,9 @@ class Collector(SpanExporter):
         self.attempts += 1
         self.suppressed.add(get_value(_SUPPRESS_INSTRUMENTATION_KEY))
         if self.down.is_set() or len(spans) > self.limit:
+            return SpanExportResult.FAILURE
+        if any(span.name == self.poison for span in spans):
+            self.refused.append(len(spans))
             return SpanExportResult.FAILURE
         self.sizes.append(len(spans))
         self.names += [span.name for span in spans]
@@ -139,7 +144,53 @@ def test_a_batch_that_is_too_big_is_halved(queue: SpanQueue, collector: Collecto
     for number in range(40):
         queue.on_end(span(number))
     assert queue.force_flush()
-    assert collector.names == numbers(range(40))
+    assert sorted(map(int, collector.names)) == list(range(40))
+
+
+@pytest.mark.parametrize("position", [0, 255, 256, 590])
+def test_a_span_that_is_refused_does_not_keep_the_others(
+    queue: SpanQueue, collector: Collector, boot: _boot.Boot, position: int
+) -> None:
+    """Wherever it stands: it is dropped after three attempts, and counted."""
+    collector.poison = str(position)
+    for number in range(600):
+        queue.on_end(span(number))
+    assert queue.force_flush()
+    assert sorted(map(int, collector.names)) == [n for n in range(600) if n != position]
+    assert collector.refused[-3:] == [1, 1, 1]
+    assert boot.dropped_calls == 1
+
+
+def test_a_span_that_is_alone_is_kept(
+    queue: SpanQueue, collector: Collector, boot: _boot.Boot
+) -> None:
+    """Nothing tells then whether it is refused or the Collector is away."""
+    collector.poison = "1"
+    queue.on_end(span(1))
+    until(lambda: len(collector.refused) > 9)
+    assert len(queue) == 1
+    queue.on_end(span(2))
+    queue.on_end(span(3))
+    queue.on_end(span(4))
+    assert queue.force_flush()
+    assert sorted(collector.names) == ["2", "3", "4"]
+    assert boot.dropped_calls == 1
+
+
+def test_the_first_span_after_a_rest_goes_at_once(
+    collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a killed process loses is what it gathered while it was busy."""
+    monkeypatch.setattr(_queue, "GATHERING", 3600.0)
+    queue = SpanQueue(lambda: collector, capacity=600)
+    queue.on_end(span(1))
+    until(lambda: collector.names == ["1"])
+    queue.on_end(span(2))
+    queue.on_end(span(3))
+    assert queue.force_flush()
+    assert collector.sizes == [1, 2]
+    queue.stop()
+    until(lambda: queue._worker is None)
 
 
 def test_an_exporter_that_raises_is_a_failed_export(
@@ -303,11 +354,11 @@ def test_a_span_in_the_workers_hands_is_not_delivered(queue: SpanQueue) -> None:
     """From Python 3.13 on, putting hands an item over before the worker runs."""
     queue._worker = threading.current_thread()
     queue.on_end(span(1))
-    item = queue._incoming.get()
+    item = queue._incoming.popleft()
     assert len(queue) == 1
     assert not queue.force_flush(0)
     queue._worker = None
-    queue._incoming.put(item)
+    queue._incoming.append(item)
     assert queue.force_flush()
     assert len(queue) == 0
 

@@ -97,7 +97,7 @@ def test_a_bad_host_is_named_and_the_others_hold(entry: str, warnings_logged: li
     assert settings.hosts == {("b", None): "gemini", ("c", 65535): "openai"}
     assert warnings_logged == [
         f"microdollar: MICRODOLLAR_HOSTS: {entry!r} left out; "
-        "expected host[:port]=openai|anthropic|gemini"
+        f"expected host[:port]={'|'.join(PROVIDERS)}"
     ]
 
 
@@ -128,3 +128,8 @@ def test_a_disabled_sdk_disables_metering() -> None:
 )
 def test_no_value_raises(variable: str, text: str) -> None:
     Settings.load({f"MICRODOLLAR_{variable}": text})
+
+
+def test_the_settings_name_every_provider() -> None:
+    """They are listed there too, so that reading the settings does not load the table."""
+    assert set(PROVIDERS) == set(providers.PROVIDERS)

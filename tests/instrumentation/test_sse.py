@@ -12,18 +12,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from microdollar import _body, _decode
+from microdollar import _decode, _skim, _sse
 from microdollar._body import Body
 from microdollar._decode import UnknownEncodingError, decoder
-from microdollar._sse import EventTooLargeError, SSEParser
+from microdollar._skim import MAX_FRAME, SMALL, TextTooLargeError
+from microdollar._sse import SSEParser
 from microdollar.providers import PROVIDERS, Endpoint
 from tests.fakes.provider import sample
 
-LIMIT = 1000
 
-
-def events(*chunks: bytes, limit: int = LIMIT) -> list[bytes]:
-    parser = SSEParser(limit)
+def events(*chunks: bytes) -> list[bytes]:
+    parser = SSEParser()
     return [event for chunk in chunks for event in parser.feed(chunk)]
 
 
@@ -71,19 +70,22 @@ def test_any_cut_gives_the_same_events(data: list[list[str]], end: str, cuts: li
     assert events(*chunks) == ["\n".join(event).encode() for event in data]
 
 
-def test_an_event_has_a_limit() -> None:
-    size = LIMIT - 6
-    line = b"data: " + b"x" * size
-    assert events(line + b"\n\n") == [b"x" * size]
-    assert events(*[line[i : i + 1] for i in range(len(line))], b"\n\n") == [b"x" * size]
-    for chunks in (
-        [b"data: " + b"x" * LIMIT],
-        [b"x" * 10] * 101,
-        [b"data: " + b"x" * 90 + b"\n"] * 12,
-        [b"data:\n"] * (LIMIT + 1),
-    ):
-        with pytest.raises(EventTooLargeError):
-            events(*chunks)
+@pytest.mark.parametrize("size", [SMALL, SMALL + 1])
+def test_of_a_large_event_the_frame_is_left(size: int) -> None:
+    text = b'{"a":"%b"}' % (b"x" * (size - 8))
+    expected = [text if size == SMALL else b'{"a":""}', b"next"]
+    stream = b"data: " + text + b"\n\ndata: next\n\n"
+    assert events(stream) == expected
+    assert events(*[stream[i : i + 7] for i in range(0, len(stream), 7)]) == expected
+
+
+def test_a_frame_has_a_limit() -> None:
+    # One string of 256 characters with its quotes and a comma is 259 bytes.
+    strings = b"[" + b",".join([b'"%b"' % (b"x" * 256)] * 100) + b"]"
+    with pytest.raises(TextTooLargeError):
+        events(b"data: " + strings + b"\n\n")
+    with pytest.raises(TextTooLargeError):
+        events(*[b"data: {}\n"] * (MAX_FRAME // 2 + 1))
 
 
 def test_what_is_no_data_has_no_limit_over_many_lines() -> None:
@@ -180,23 +182,6 @@ def read(endpoint: Endpoint, content_type: str, *chunks: bytes, encoding: str = 
     return body
 
 
-@pytest.mark.parametrize(
-    ("endpoint", "name"),
-    [
-        (CHAT, "openai.chat.stream.sse"),
-        (PROVIDERS["openai"].endpoints[2], "openai.responses.stream.sse"),
-        (MESSAGES, "anthropic.messages.stream.sse"),
-        (STREAM_GENERATE, "gemini.generate.stream.sse"),
-    ],
-)
-def test_a_stream_cut_at_every_byte(endpoint: Endpoint, name: str) -> None:
-    stream = sample(name).body
-    whole = read(endpoint, STREAM, stream).facts
-    assert whole.complete
-    for cut in range(len(stream)):
-        assert read(endpoint, STREAM, stream[:cut], stream[cut:]).facts == whole
-
-
 def test_a_stream_that_ends_at_every_byte_never_claims_too_much() -> None:
     """Until its final counts have come, usage is not complete and output not known."""
     stream = sample("anthropic.messages.stream.sse").body
@@ -242,31 +227,20 @@ def test_hostile_bodies_give_no_usage(endpoint: Endpoint, text: bytes) -> None:
     assert not read(endpoint, STREAM, b"data: " + text + b"\n\n").facts.usage
 
 
-KEYS = ["id", "model", "type", "message", "delta", "response", "error", "choices", "candidates"]
-KEYS += ["usage", "usageMetadata", "iterations", "tool_usage", "input_tokens", "prompt_tokens"]
+KEYS = (
+    *("id", "model", "usage", "type", "message", "delta", "response", "error", "choices"),
+    *("iterations", "usageMetadata", "candidates", "tool_usage", "input_tokens", "interaction"),
+    *("prompt_tokens", "prompt_tokens_details", "completion_tokens", "total_tokens", "x_groq"),
+    *("usage_breakdown", "models", "metadata", "cacheDetails", "billed_units", "meta", "result"),
+    *("body", "step", "tools", "grounding_tool_count", "trafficType", "seconds", "svg_usage"),
+    *("predictions", "embeddings", "statistics", "token_count", "eval_count", "done", "results"),
+)
 JSON: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(
-            st.sampled_from(
-                [
-                    "id",
-                    "model",
-                    "usage",
-                    "type",
-                    "message",
-                    "delta",
-                    "response",
-                    "error",
-                    "choices",
-                    "iterations",
-                    "usageMetadata",
-                    "candidates",
-                    "tool_usage",
-                    "input_tokens",
-                ]
-            ),
+            st.sampled_from(KEYS),
             inner,
             max_size=5,
         )
@@ -285,14 +259,38 @@ def test_no_json_breaks_a_reader(endpoint: Endpoint, value: Any) -> None:
 def test_a_body_that_is_too_large_is_given_up(
     monkeypatch: pytest.MonkeyPatch, warnings_logged: list[str]
 ) -> None:
-    monkeypatch.setattr(_body, "MAX_BUFFER", 500)
+    for module in (_skim, _sse):
+        monkeypatch.setattr(module, "SMALL", 100)
+    monkeypatch.setattr(_skim, "MAX_FRAME", 100)
+    monkeypatch.setattr(_skim, "MAX_BODY_FRAME", 100)
     body = sample("openai.chat.json").body
-    assert len(body) > 500
     assert not read(CHAT, "application/json", body).facts.usage
-    stream = b"data: " + b"x" * 501 + b"\n\n" + sample("openai.chat.stream.sse").body
-    assert not read(CHAT, STREAM, stream).facts.usage
+    assert not read(CHAT, STREAM, sample("openai.chat.stream.sse").body).facts.usage
     assert warnings_logged == ["microdollar: a response was too large to look for its usage"]
 
 
-def test_a_body_that_is_not_what_it_says_is_given_up() -> None:
-    assert not read(CHAT, "application/json", b"not gzip at all", encoding="gzip").facts.usage
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd"])
+@pytest.mark.usefixtures("warnings_logged")
+def test_a_body_that_is_not_what_it_says_is_given_up(encoding: str) -> None:
+    if encoding == "br":
+        pytest.importorskip("brotli")
+    assert not read(CHAT, "application/json", b"not so at all", encoding=encoding).facts.usage
+
+
+@pytest.mark.parametrize("encoding", ["br", "zstd"])
+@pytest.mark.parametrize("size", [1, 7, 1400])
+def test_newer_encodings(encoding: str, size: int) -> None:
+    """With what is installed, which is what the client decodes with, too."""
+    name = {"br": "brotli", "zstd": "backports.zstd"}[encoding]
+    body = pytest.importorskip(name).compress(sample("openai.chat.stream.sse").body)
+    chunks = [body[start : start + size] for start in range(0, len(body), size)]
+    assert read(CHAT, STREAM, *chunks, encoding=encoding).facts.complete
+
+
+@pytest.mark.parametrize("size", [1, 7, 1400])
+def test_a_body_may_be_several_frames(size: int) -> None:
+    zstd = pytest.importorskip("backports.zstd")
+    stream = sample("openai.chat.stream.sse").body
+    body = zstd.compress(stream[:500]) + zstd.compress(stream[500:])
+    chunks = [body[start : start + size] for start in range(0, len(body), size)]
+    assert read(CHAT, STREAM, *chunks, encoding="zstd").facts.complete

@@ -24,7 +24,7 @@ HEADERS = {"X-Secret": SECRET, "User-Agent": SECRET}
 def main() -> None:
     with openai.OpenAI(base_url=OPENAI, api_key=SECRET, default_headers=HEADERS) as client:
         chat = client.chat.completions
-        answer = chat.create(model="gpt-5.6-sol", messages=PROMPT, tools=[TOOL], user=SECRET)
+        answer = chat.create(model="gpt-5.6-sol", messages=PROMPT, tools=[TOOL], user="u-7")
         print(answer.choices[0].message.content)
         for chunk in chat.create(
             model="gpt-5.6-sol",

@@ -15,8 +15,9 @@ What an exact answer would need and the row does not have is named in the note:
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import partial
 from operator import attrgetter, itemgetter
 from typing import Final, Literal, NamedTuple
 
@@ -54,6 +55,10 @@ _EMBEDDINGS: Final = "embeddings"
 _OUTPUT_PARTS: Final = ("reasoning", "audio_out", "image_out")
 _bucket_counts: Callable[[Usage], tuple[int | None, ...]] = itemgetter(slice(len(BUCKETS)))
 """The counts in the order of `BUCKETS`, which are the first fields of a usage."""
+_input_counts: Callable[[Usage], tuple[int | None, ...]] = itemgetter(
+    slice(Usage._fields.index("output"))
+)
+"""The counts of all buckets before output: all that is input."""
 _part_counts = attrgetter(*PARTS)
 _others = itemgetter(slice(Usage._fields.index("reasoning") + 1, None))
 """The fields of a usage after reasoning: of other media, and units."""
@@ -67,6 +72,7 @@ _UNKNOWN_DAYS: Final = "rate for a time of day, of which the book knows no dates
 _UNKNOWN_HOLIDAYS: Final = "rate for a time of day, of which the book knows no public holidays"
 
 _Rates = tuple[int | None, ...]
+_PlainRates = tuple[int, int | None, int | None, int]
 
 
 class Price(NamedTuple):
@@ -85,9 +91,13 @@ class Price(NamedTuple):
     note: str | None
 
 
+_make_price: Final = partial(tuple.__new__, Price)
+"""Makes a price of a tuple of its fields in a third of the time that naming them takes."""
+
+
 def input_tokens(usage: Usage) -> int:
     """All input tokens, cached ones included: what the threshold of a tier is compared with."""
-    return (usage.input_uncached or 0) + (usage.input_tool or 0) + _cached(usage)
+    return sum(filter(None, _input_counts(usage)))
 
 
 def contradiction(usage: Usage) -> str | None:
@@ -116,6 +126,8 @@ class Tariff:
     `assumed` then holds the nearest one and what is assumed, or nothing. `own` are the row's
     rates as they stand. `doubts` hold for every usage. `free` is why nothing is charged at all.
     `adjusted` is what the list cost is multiplied by: that of tokens, and that of units.
+    `plain_rates` are those of uncached input, cache reads, 5-minute writes and output in
+    picodollars, where an ordinary usage costs nothing but tokens times rates.
     """
 
     price_row: str
@@ -130,6 +142,11 @@ class Tariff:
     has_request_fee: bool
     free: str | None = None
     adjusted: tuple[Fraction, Fraction] | None = None
+    plain_rates: _PlainRates | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        flat = None if self.adjusted else self.flat_rates()
+        object.__setattr__(self, "plain_rates", flat and _plain_rates(flat[0]))
 
     @classmethod
     def of(cls, row: PriceRow) -> "Tariff":
@@ -200,6 +217,10 @@ class Tariff:
         a `fallback`. Rounded once, half-even, to the picodollar.
         """
         usage = row.usage
+        if self.plain_rates is not None and not doubts and row.source != _CUT_SHORT:
+            cost = _plain_cost(usage, self.plain_rates)
+            if cost is not None:
+                return _make_price((cost, cost, "priced", self.price_row, None))
         if self.free is not None:
             return self._free(usage, doubts)
         tokens = fees = hourly = 0
@@ -357,6 +378,41 @@ class Tariff:
         if usage.output is None and row.operation != _EMBEDDINGS:
             missing.append("output not reported")
         return missing
+
+
+def _plain_rates(rates: _Rates) -> _PlainRates | None:
+    """Those of these rates that an ordinary usage needs, if it can be charged by them."""
+    named = dict(zip(BUCKETS, rates, strict=True))
+    uncached, output = named["input_uncached"], named["output"]
+    if uncached is None or output is None:
+        return None
+    return uncached, named["cache_read"], named["cache_write_5m"], output
+
+
+def _plain_cost(usage: Usage, rates: _PlainRates) -> int | None:
+    """The cost of an ordinary usage: reported, true, of text, at most cached for 5 minutes.
+
+    None for any other, and where a rate is missing. Most usages are ordinary, hence no loop here:
+    it would take three times as long.
+    """
+    uncached, read, write_5m, write_1h, write, tool, output, reasoning, *others = usage
+    if uncached is None or output is None or uncached < 0 or output < 0:
+        return None
+    if write_1h or write or tool or any(others):
+        return None
+    if reasoning and not 0 < reasoning <= output:
+        return None
+    of_input, of_read, of_write, of_output = rates
+    cost = uncached * of_input + output * of_output
+    if read:
+        if of_read is None or read < 0:
+            return None
+        cost += read * of_read
+    if write_5m:
+        if of_write is None or write_5m < 0:
+            return None
+        cost += write_5m * of_write
+    return cost
 
 
 def _whole(rates: Sequence[Fraction | None]) -> _Rates:

@@ -1,23 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The model providers: which requests are calls, and how to read their responses.
 
-A provider is data: its hosts, and one `Endpoint` per operation with pure functions from JSON to
-`Facts`. To add one, write a module like the present ones and name it in `PROVIDERS`.
+A provider is a row of `table`; an `Endpoint` is one operation with pure functions from JSON to
+`Facts`, which are in `wires`. A provider that speaks a known wire is added by a row alone.
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 
-from microdollar.providers import anthropic, gemini, openai
 from microdollar.providers._endpoint import Endpoint, Provider
+from microdollar.providers.table import PROVIDERS
 
 __all__ = ["PROVIDERS", "Endpoint", "Provider", "provider_of"]
-
-PROVIDERS: Mapping[str, Provider] = {
-    "openai": openai.PROVIDER,
-    "anthropic": anthropic.PROVIDER,
-    "gemini": gemini.PROVIDER,
-}
-"""By the name that `MICRODOLLAR_HOSTS` uses."""
 
 
 def provider_of(
@@ -29,7 +23,9 @@ def provider_of(
         name = declared.get((host, port)) or declared.get((host, None))
         if name is not None:
             return PROVIDERS.get(name)
-    for provider in PROVIDERS.values():
-        if provider.serves(host):
-            return provider
-    return None
+    return _at(host, port)
+
+
+@lru_cache(maxsize=512)
+def _at(host: str, port: int | None) -> Provider | None:
+    return next((row for row in PROVIDERS.values() if row.serves(host, port)), None)

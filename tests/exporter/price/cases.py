@@ -129,7 +129,12 @@ def _usage(rng: random.Random, thresholds: list[int]) -> dict[str, Any]:
         others = ("cache_read", "cache_write_5m", "cache_write_1h", "cache_write", "input_tool")
         rest = sum(usage.get(name, 0) for name in others)
         usage["input_uncached"] = max(0, rng.choice(thresholds) + rng.randrange(2) - rest)
-    usage = {name: n for name, n in usage.items() if n or rng.random() < 0.8}
+    in_media = usage.get("audio_in", 0) + usage.get("image_in", 0)
+    usage = {
+        name: count
+        for name, count in usage.items()
+        if count or (name == "input_uncached" and in_media) or rng.random() < 0.8
+    }
     if rng.random() < 0.01:
         usage[rng.choice(["output", "cache_read", "reasoning"])] = rng.choice([-1, 10**12])
     units = {name: rng.randrange(9_999) for name in _UNITS if rng.random() < 0.03}
@@ -187,11 +192,14 @@ def _verdict(
         Mismatch: there is no known reason.
     """
     model = call.response_model or ""
+    media = bool(call.usage.audio_in or call.usage.image_in)
     if theirs is None:
         if price.status == "bad_usage":
-            return "both refuse a usage that cannot be true"
-        if call.usage.audio_in or call.usage.image_in:
-            return "the calculator refuses audio or images that may be cached or not"
+            return "a usage that cannot be true: neither has a cost"
+        if call.usage.reasoning and call.usage.output is None:
+            return "reasoning without the output it is part of: the calculator refuses it"
+        if media and call.usage.cache_read:
+            return "audio or images that may be cached or not: the calculator refuses them"
     elif price.cost is None:
         if price.status == "bad_usage":
             return "a usage that cannot be true or was not reported: no cost, there some or 0"
@@ -199,6 +207,8 @@ def _verdict(
             return "no price for it: no cost, there 0"
     elif price.cost == round(theirs * 10**12):
         return EQUAL
+    elif media and call.usage.cache_read:
+        return "audio or images that may be cached or not: taken as uncached, there as cached"
     elif (provider.id, model) in models.residues:
         return "the source's price is the residue of a float: the book rounds it"
     elif provider.id == "deepseek" and model in _DATED_PEAKS:

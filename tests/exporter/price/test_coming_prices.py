@@ -5,8 +5,7 @@ They do so at midnight UTC, wherever a call is made: for calls that are priced o
 those that are booked by columns.
 """
 
-from decimal import Decimal
-
+import pyarrow as pa
 import pytest
 
 from microdollar_exporter.batch import Batch
@@ -61,10 +60,16 @@ AROUND = [
 """Instants by the clocks of some places, and whether the change has come by then."""
 
 
-def by_columns(engine: Engine, model: str, tier: str | None, nanoseconds: int) -> Decimal:
-    """What such a call costs that begins then, booked by columns; 40 of them, as few are not."""
+def by_columns(
+    engine: Engine, model: str, tier: str | None, *nanoseconds: int
+) -> tuple[list[tuple[int, int]], set[int]]:
+    """Book calls by columns, 40 for each moment at which they begin, as few are not.
+
+    Returns when those that were booked began and what they cost, here in whole microdollars, and
+    when those began that were left to be booked one by one.
+    """
     spans = []
-    for _ in range(40):
+    for began in nanoseconds * 40:
         span = call(
             gen_ai__provider__name="gcp.gemini",
             gen_ai__request__model=model,
@@ -74,17 +79,17 @@ def by_columns(engine: Engine, model: str, tier: str | None, nanoseconds: int) -
             microdollar__response__service_tier=tier,
             server__address="generativelanguage.googleapis.com",
         )
-        span.start_time_unix_nano = nanoseconds
-        span.end_time_unix_nano = nanoseconds + 10**9
+        span.start_time_unix_nano = began
+        span.end_time_unix_nano = began + 10**9
         spans.append(span)
     bulk = Bulk(engine.flat, None, Customers(), lambda _: {})
     table, left = bulk.book(Batch.of(evidence_of(request(*spans))))
     assert table is not None
-    assert (table.num_rows, len(left)) == (40, 0)
-    [cost] = set(table["cost"].to_pylist())
-    assert isinstance(cost, Decimal)
+    assert table.num_rows + len(left) == len(spans)
     assert table["list_cost"] == table["cost"]
-    return cost
+    starts = table["started_at"].cast(pa.int64()).to_pylist()
+    booked = set(zip(starts, table["cost"].to_pylist(), strict=True))
+    return sorted(booked), set(left.starts.tolist())
 
 
 @pytest.mark.parametrize(("day", "model", "tier", "before", "after"), CHANGES)
@@ -103,7 +108,20 @@ def test_a_price_changes_at_midnight_utc_to_the_microsecond(
         )
         assert charged(engine.price(one)) == (sum(rates) * MICRODOLLAR, "priced")
     for began, rates in [(edge * 1000 - 1, before), (edge * 1000, after)]:
-        assert by_columns(engine, model, tier, began) == sum(rates)
+        booked = ([(began // 1000, sum(rates))], set[int]())
+        assert by_columns(engine, model, tier, began) == booked
+
+
+@pytest.mark.parametrize(("day", "model", "tier", "before", "after"), CHANGES)
+def test_what_the_columns_have_at_one_price_is_left_when_it_is_at_the_other(
+    engine: Engine, day: str, model: str, tier: str | None, before: Rates, after: Rates
+) -> None:
+    """The first call decides which price the columns have."""
+    last, first = at(day) - 1, at(day)
+    booked = by_columns(engine, model, tier, last * 1000, first * 1000)
+    assert booked == ([(last, sum(before))], {first})
+    booked = by_columns(engine, model, tier, first * 1000, last * 1000)
+    assert booked == ([(first, sum(after))], {last})
 
 
 @pytest.mark.parametrize(("day", "instant", "has_changed"), AROUND)
@@ -117,7 +135,8 @@ def test_it_does_not_matter_which_day_it_is_where_the_call_is_made(
             expected = sum(after if has_changed else before)
             one = row("gcp.gemini", model, started_at=began, input_uncached=1000, output=1000)
             assert charged(engine.price(one)) == (expected * MICRODOLLAR, "priced")
-            assert by_columns(engine, model, None, began * 1000) == expected
+            booked = ([(began, expected)], set[int]())
+            assert by_columns(engine, model, None, began * 1000) == booked
 
 
 def test_no_other_price_changes_then() -> None:

@@ -431,3 +431,69 @@ def test_a_cache_write_at_openai_may_have_been_for_longer_than_the_price_is_for(
 def test_the_buckets_are_the_first_fields_of_a_usage() -> None:
     """The engine takes them by their places."""
     assert Usage._fields == (*BUCKETS, *PARTS, "units")
+
+
+@pytest.mark.parametrize("model", ["whisper-large-v3", "whisper-large-v3-turbo"])
+def test_whisper_at_groq_bills_ten_seconds_at_least(engine: Engine, model: str) -> None:
+    nine, ten, eleven = (
+        engine.price(row("groq", model, units={"audio_seconds": seconds})).cost
+        for seconds in (9, 10, 11)
+    )
+    hour = engine.price(row("groq", model, units={"audio_seconds": 3600})).cost
+    assert hour
+    assert nine == ten == round(Fraction(hour, 360))
+    assert eleven == round(Fraction(11 * hour, 3600))
+
+
+@pytest.mark.parametrize(
+    ("parts", "whole"),
+    [
+        ({"reasoning": 11}, {"output": 10}),
+        ({"audio_out": 11}, {"output": 10}),
+        ({"image_out": 11}, {"output": 10}),
+        ({"audio_out": 5, "image_out": 6}, {"output": 10}),
+        ({"audio_in": 11}, {"input_uncached": 10}),
+        ({"image_in": 11}, {"input_uncached": 10}),
+        ({"audio_in": 5, "image_in": 6}, {"input_uncached": 10}),
+        ({"audio_in": 5, "image_in": 6}, {"input_uncached": 4, "cache_read": 6}),
+    ],
+)
+def test_parts_may_be_all_of_their_whole_and_not_one_token_more(
+    parts: dict[str, int], whole: dict[str, int]
+) -> None:
+    """Counts of zero beside them change nothing."""
+    engine = single(input_uncached=1, output=1)
+    zeros = {"input_uncached": 0, "cache_read": 0, "output": 0, "reasoning": 0}
+    price = engine.price(row("p", "m", **(zeros | whole | parts)))
+    assert (price.cost, price.status) == (None, "bad_usage")
+    first, *rest = parts.items()
+    fitting = {first[0]: first[1] - 1, **dict(rest)}
+    price = engine.price(row("p", "m", **(zeros | whole | fitting)))
+    assert price.cost == 10
+
+
+@pytest.mark.parametrize("part", ["audio_in", "image_in"])
+def test_a_part_of_what_was_not_reported_is_no_contradiction(part: str) -> None:
+    price = single(input_uncached=1, output=1).price(row("p", "m", output=10, **{part: 5}))
+    assert (price.cost, price.status) == (10, "partial")
+
+
+def test_what_makes_a_usage_extraordinary_is_charged_beside_what_is_ordinary() -> None:
+    """Each alone, and each negative: the short way to the cost of most calls must not take it."""
+    engine = single(input_uncached=1, cache_read=2, cache_write_5m=3, output=5, audio_out=7)
+    ordinary = {"input_uncached": 10, "cache_read": 10, "cache_write_5m": 10, "output": 10}
+    assert engine.price(row("p", "m", **ordinary)).cost == 10 + 20 + 30 + 50
+    for name, dearer in {
+        "cache_write_1h": 10,
+        "cache_write": 10,
+        "input_tool": 10,
+        "reasoning": 0,
+        "audio_in": 0,
+        "audio_out": 20,
+        "image_in": 0,
+        "image_out": 0,
+    }.items():
+        assert engine.price(row("p", "m", **ordinary, **{name: 10})).cost == 110 + dearer, name
+        assert engine.price(row("p", "m", **ordinary, **{name: -1})).status == "bad_usage", name
+    for name in ordinary:
+        assert engine.price(row("p", "m", **(ordinary | {name: -1}))).status == "bad_usage", name

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Gemini API: generateContent, streamGenerateContent, embedContent.
+"""Google's generateContent, streamGenerateContent and embeddings, at Gemini and at Vertex.
 
 The prompt count includes what was read from a cache and excludes what tools put in. Thoughts are
 normally outside the candidates' count. Every chunk of a stream repeats the counts, cumulatively.
@@ -12,11 +12,10 @@ from typing import Any
 
 from microdollar._facts import Facts, Usage, distinct, total
 from microdollar._text import label
-from microdollar.providers._endpoint import Endpoint, Provider
+from microdollar.providers._endpoint import Endpoint
 from microdollar.providers._wire import count, objects, part, present
-from microdollar_semconv import attributes
 
-__all__ = ["PROVIDER"]
+__all__ = ["EMBED", "GENERATE", "PREDICT", "PREDICT_IMAGES", "STREAM_GENERATE"]
 
 
 def _usage(wire: Mapping[str, Any]) -> Usage:
@@ -60,6 +59,14 @@ def _modality(wire: Mapping[str, Any], modality: str, *lists: str) -> int | None
     )
 
 
+def _tier(wire: Mapping[str, Any]) -> str | None:
+    """The tier in the word of the Gemini API; Vertex says `ON_DEMAND_PRIORITY` for `priority`."""
+    traffic = label(wire.get("trafficType"))
+    if traffic is not None:
+        traffic = traffic.lower().removeprefix("on_demand_")
+    return label(wire.get("serviceTier")) or traffic
+
+
 def _facts(body: Mapping[str, Any], wire: Mapping[str, Any]) -> Facts:
     reasons = (label(item.get("finishReason")) for item in objects(body.get("candidates")))
     return Facts(
@@ -67,7 +74,7 @@ def _facts(body: Mapping[str, Any], wire: Mapping[str, Any]) -> Facts:
         model=label(body.get("modelVersion")),
         finish_reasons=distinct(*reasons),
         error_type=label(part(body, "error").get("status")),
-        service_tier=label(wire.get("serviceTier")),
+        service_tier=_tier(wire),
         usage=_usage(wire),
         wire=wire,
     )
@@ -101,29 +108,65 @@ def _read_embedding(body: Mapping[str, Any]) -> Facts:
     return Facts(usage=usage, complete=bool(usage))
 
 
-PROVIDER = Provider(
-    name="gcp.gemini",
-    hosts=("generativelanguage.googleapis.com", "generativelanguage.mtls.googleapis.com"),
-    tier_attribute=attributes.RESPONSE_SERVICE_TIER,
-    endpoints=(
-        Endpoint(
-            operation="generate_content",
-            path=re.compile(r"/(?:models|tunedModels)/(?P<model>[^/:]+):generateContent$"),
-            read=_read,
-        ),
-        Endpoint(
-            operation="generate_content",
-            path=re.compile(r"/(?:models|tunedModels)/(?P<model>[^/:]+):streamGenerateContent$"),
-            read=_read,
-            fold=_fold,
-            streams=True,
-            complete_at_end=True,
-        ),
-        Endpoint(
-            operation="embeddings",
-            path=re.compile(r"/models/(?P<model>[^/:]+):(?:embedContent|batchEmbedContents)$"),
-            read=_read_embedding,
-            members=("usageMetadata",),
-        ),
-    ),
+def _read_prediction(body: Mapping[str, Any]) -> Facts:
+    counts = [
+        count(part(item, "embeddings", "statistics").get("token_count"))
+        for item in objects(body.get("predictions"))
+    ]
+    prompt = total(*counts)
+    characters = count(part(body, "metadata").get("billableCharacterCount"))
+    usage = Usage(
+        input_uncached=prompt,
+        output=None if prompt is None else 0,
+        units={} if characters is None else {"billable_characters": characters},
+    )
+    return Facts(usage=usage, complete=bool(usage))
+
+
+_NAMES = frozenset({b"candidates", b"promptFeedback", b"error"})
+_MODEL = r"/(?:models|tunedModels|endpoints)/(?P<model>[^/:]+)"
+_TEXT = re.compile(rb'"text"\s*:\s*"([^"\\]*+(?:\\.[^"\\]*+)*+)"')
+_EXACT = "all tokens, thinking and tool use included"
+
+GENERATE = Endpoint(
+    operation="generate_content",
+    path=re.compile(_MODEL + ":generateContent$"),
+    read=_read,
+    names=_NAMES,
+    exact=_EXACT,
+)
+
+STREAM_GENERATE = Endpoint(
+    operation="generate_content",
+    path=re.compile(_MODEL + ":streamGenerateContent$"),
+    read=_read,
+    fold=_fold,
+    text=_TEXT,
+    names=_NAMES,
+    streams=True,
+    complete_at_end=True,
+    exact=_EXACT,
+    cut="running counts up to the last chunk",
+)
+
+EMBED = Endpoint(
+    operation="embeddings",
+    path=re.compile(r"/models/(?P<model>[^/:]+):(?:embedContent|batchEmbedContents)$"),
+    read=_read_embedding,
+    silent="older models",
+)
+
+PREDICT = Endpoint(
+    operation="embeddings",
+    path=re.compile(r"/models/(?P<model>[^/:]*(?:embedding|gecko)[^/:]*):predict$"),
+    read=_read_prediction,
+    names=frozenset({b"predictions", b"embeddings", b"statistics", b"metadata"}),
+    exact="tokens, and the characters by which some models are billed",
+)
+
+PREDICT_IMAGES = Endpoint(
+    operation="image_generation",
+    path=re.compile(r"/models/(?P<model>imagen[^/:]*):predict$"),
+    read=_read_prediction,
+    silent="always: images are billed by the piece",
 )

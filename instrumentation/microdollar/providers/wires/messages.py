@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Anthropic: messages.
+"""Anthropic's Messages, wherever they are served.
 
 `input_tokens` is without cache. In a stream, `message_start` has exact input, the split of cache
 writes by lifetime, tier, geo and speed, and a placeholder for output; each `message_delta` then
@@ -13,13 +13,10 @@ from typing import Any
 
 from microdollar._facts import Facts, Usage
 from microdollar._text import label
-from microdollar.providers._endpoint import Endpoint, Provider
-from microdollar.providers._wire import count, objects, part, present
-from microdollar_semconv import attributes
+from microdollar.providers._endpoint import Endpoint
+from microdollar.providers._wire import count, objects, part, present, units
 
-__all__ = ["PROVIDER"]
-
-_UNIT = re.compile(r"([a-z][a-z0-9_]{0,39})_requests")
+__all__ = ["MESSAGES", "RESULTS", "fold", "read"]
 
 
 def _counts(wire: Mapping[str, Any]) -> Usage:
@@ -40,12 +37,8 @@ def _counts(wire: Mapping[str, Any]) -> Usage:
 
 
 def _units(wire: Mapping[str, Any]) -> dict[str, int]:
-    units = {}
-    for name, value in part(wire, "server_tool_use").items():
-        unit, number = _UNIT.fullmatch(name), count(value)
-        if unit is not None and number is not None:
-            units[unit[1]] = number
-    return units
+    tools = part(wire, "server_tool_use")
+    return units({name: tools[name] for name in tools if name.endswith("_requests")})
 
 
 def _rows(
@@ -102,13 +95,15 @@ def _facts(message: Mapping[str, Any], wire: Mapping[str, Any]) -> Facts:
     )
 
 
-def _read(body: Mapping[str, Any]) -> Facts:
+def read(body: Mapping[str, Any]) -> Facts:
+    """Facts of a whole message."""
     facts = _facts(body, part(body, "usage"))
     error = label(part(body, "error").get("type"))
     return replace(facts, error_type=error, complete=bool(facts.usage))
 
 
-def _fold(facts: Facts, event: Mapping[str, Any]) -> Facts:
+def fold(facts: Facts, event: Mapping[str, Any]) -> Facts:
+    """Each event replaces the counts it names; nothing is added."""
     kind = event.get("type")
     if kind == "error":
         return replace(facts, error_type=label(part(event, "error").get("type")) or "error")
@@ -127,17 +122,34 @@ def _fold(facts: Facts, event: Mapping[str, Any]) -> Facts:
     return facts
 
 
-PROVIDER = Provider(
-    name="anthropic",
-    hosts=("api.anthropic.com",),
-    tier_attribute=attributes.RESPONSE_SERVICE_TIER,
-    endpoints=(
-        Endpoint(
-            operation="chat",
-            path=re.compile(r"/messages/?$"),
-            read=_read,
-            fold=_fold,
-            matters=re.compile(rb'"type"\s*:\s*"(?:message_(?:start|delta|stop)|error)"'),
-        ),
-    ),
+def _read_result(line: Mapping[str, Any]) -> Facts:
+    """A line of a batch's results; only of those that succeeded is anything billed."""
+    return read(part(line, "result", "message"))
+
+
+_NAMES = frozenset(
+    {b"message", b"delta", b"error", b"result", b"cache_creation", b"server_tool_use"}
+)
+
+MESSAGES = Endpoint(
+    operation="chat",
+    # Not those of a thread, which OpenAI has.
+    path=re.compile(r"(?:^|/v1|/anthropic)/messages/?$"),
+    read=read,
+    fold=fold,
+    matters=re.compile(rb'"type"\s*:\s*"(?:message_(?:start|delta|stop)|error)"'),
+    text=re.compile(rb'"(?:text|thinking|partial_json)"\s*:\s*"([^"\\]*+(?:\\.[^"\\]*+)*+)"'),
+    names=_NAMES,
+    exact="all tokens, those of other models inside an answer as rows of their own, searches",
+    cut="input exact, but for what server tools add later; output estimated",
+)
+
+RESULTS = Endpoint(
+    operation="chat",
+    path=re.compile(r"/messages/batches/[^/]+/results/?$"),
+    method="GET",
+    read=_read_result,
+    names=_NAMES,
+    results=True,
+    exact="all tokens of each result, under its own id",
 )
