@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import Final
 
 from microdollar_exporter.price import Book, PriceRow
-from microdollar_exporter.usage import BUCKETS, Usage, UsageRow
+from microdollar_exporter.usage import BUCKETS, PARTS, Usage, UsageRow
 
 __all__ = ["Oracle", "exact_cost"]
 
@@ -41,13 +41,19 @@ class Oracle:
         return None if left_out and rounded == 0 else rounded
 
     def _row(self, call: UsageRow) -> PriceRow | None:
-        """The row that holds at the call's moment, for the most of its facts, and its size."""
+        """The row that holds at the call's moment, for its facts, and its size.
+
+        Of the facts it has the most that the book has together at any time, the tier first; where
+        these have no row at that moment, the standard one.
+        """
         of_model = self._rows.get((call.provider or "", call.response_model or ""), [])
         now = [row for row in of_model if _holds(row, call.started_at)]
         tier = call.service_tier or ""
         asked = {"batch": "processing=batch"}.get(tier, f"service_tier={tier}")
-        contexts = [f"{asked},speed={call.speed}", asked, f"speed={call.speed}", "std"]
-        for context in contexts:
+        listed = {row.context for row in of_model}
+        contexts = [f"{asked},speed={call.speed}", asked, f"speed={call.speed}"]
+        meant = next((context for context in contexts if context in listed), "std")
+        for context in (meant, "std"):
             if rows := [row for row in now if row.context == context]:
                 hours = [row for row in rows if row.time_of_day]
                 reached = [
@@ -72,10 +78,10 @@ def exact_cost(row: PriceRow, call: UsageRow) -> tuple[Fraction, bool]:
     for unit, count in call.usage.units.items():
         name = _SAME_UNIT.get(unit, unit)
         counts[name] = counts.get(name, 0) + count
-    for unit, count in counts.items():
-        if not count or (row.provider, unit) == ("anthropic", "web_fetch"):
+    for counted, count in counts.items():
+        if not count or (row.provider, counted) == ("anthropic", "web_fetch"):
             continue
-        quantity = Fraction(count)
+        unit, quantity = counted, Fraction(count)
         if unit == "audio_seconds":
             if row.provider == "groq" and row.model in _AT_LEAST_10_SECONDS:
                 quantity = max(quantity, Fraction(10))
@@ -92,28 +98,33 @@ def _leaves(usage: Usage) -> Iterable[tuple[int, tuple[str, ...]]]:
 
     Audio and image input is outside the cache as far as it fits there, audio first.
     """
-    some = Usage(*(count or 0 for count in usage[:-1]), units={})
-    uncached: int = some.input_uncached or 0
-    audio = min(some.audio_in or 0, uncached)
-    image = min(some.image_in or 0, uncached - audio)
-    audio_read = (some.audio_in or 0) - audio
-    image_read = (some.image_in or 0) - image
-    read = (some.cache_read or 0) - audio_read - image_read
-    parts = (some.reasoning or 0, some.audio_out or 0, some.image_out or 0)
+    some = _counts(usage)
+    uncached = some["input_uncached"]
+    audio = min(some["audio_in"], uncached)
+    image = min(some["image_in"], uncached - audio)
+    audio_read = some["audio_in"] - audio
+    image_read = some["image_in"] - image
+    read = some["cache_read"] - audio_read - image_read
+    parts = (some["reasoning"], some["audio_out"], some["image_out"])
     yield uncached - audio - image, ("input_uncached",)
     yield audio, ("audio_in", "input_uncached")
     yield image, ("image_in", "input_uncached")
     yield read, ("cache_read", "input_uncached")
     yield audio_read, ("audio_cache_read", "cache_read", "input_uncached")
     yield image_read, ("image_cache_read", "cache_read", "input_uncached")
-    yield some.cache_write_5m or 0, ("cache_write_5m", "cache_write", "input_uncached")
-    yield some.cache_write_1h or 0, ("cache_write_1h", "cache_write", "input_uncached")
-    yield some.cache_write or 0, ("cache_write", "input_uncached")
-    yield some.input_tool or 0, ("input_tool", "input_uncached")
-    yield (some.output or 0) - sum(parts), ("output",)
+    yield some["cache_write_5m"], ("cache_write_5m", "cache_write", "input_uncached")
+    yield some["cache_write_1h"], ("cache_write_1h", "cache_write", "input_uncached")
+    yield some["cache_write"], ("cache_write", "input_uncached")
+    yield some["input_tool"], ("input_tool", "input_uncached")
+    yield some["output"] - sum(parts), ("output",)
     yield parts[0], ("reasoning", "output")
     yield parts[1], ("audio_out", "output")
     yield parts[2], ("image_out", "output")
+
+
+def _counts(usage: Usage) -> dict[str, int]:
+    """The tokens by name; what is not reported counts as none."""
+    return {name: getattr(usage, name) or 0 for name in (*BUCKETS, *PARTS)}
 
 
 def _holds(row: PriceRow, moment: int) -> bool:
@@ -130,17 +141,18 @@ def _holds(row: PriceRow, moment: int) -> bool:
 
 
 def _all_input(usage: Usage) -> int:
-    return sum(count or 0 for name, count in zip(BUCKETS, usage, strict=False) if name != "output")
+    counts = _counts(usage)
+    return sum(counts[name] for name in BUCKETS if name != "output")
 
 
 def _is_not_reported(usage: Usage) -> bool:
-    return all(count is None for count in usage[: len(BUCKETS)]) and not any(usage.units.values())
+    return all(getattr(usage, name) is None for name in BUCKETS) and not any(usage.units.values())
 
 
 def _cannot_be_true(usage: Usage) -> bool:
-    if any(count is not None and count < 0 for count in (*usage[:-1], *usage.units.values())):
+    if any(count < 0 for count in (*_counts(usage).values(), *usage.units.values())):
         return True
-    outside = usage.output is not None and (
+    outside: bool = usage.output is not None and (
         (usage.reasoning or 0) > usage.output
         or (usage.audio_out or 0) + (usage.image_out or 0) > usage.output
     )

@@ -58,3 +58,11 @@ def test_calls_that_have_a_price_at_some_hours_are_not_unpriced() -> None:
     assert engine.price(noon).status == "unpriced_model"
     assert engine.unpriced(noon) is None
     assert engine.flat(noon) is None
+
+
+def test_there_is_none_where_reasoning_has_a_rate_of_its_own() -> None:
+    rates = {"input_uncached": 10**6, "output": 10**6, "reasoning": 3 * 10**6}
+    engine = priced_by([PriceRow(provider="p", model="m", rates=rates)])
+    call = row("p", "m", input_uncached=10, output=10, reasoning=4)
+    assert engine.price(call).cost == 10 + 6 + 3 * 4
+    assert engine.flat(call) is None

@@ -4,6 +4,7 @@
 Figures in comments are USD per million tokens, which is microdollars per token.
 """
 
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -497,3 +498,24 @@ def test_what_makes_a_usage_extraordinary_is_charged_beside_what_is_ordinary() -
         assert engine.price(row("p", "m", **ordinary, **{name: -1})).status == "bad_usage", name
     for name in ordinary:
         assert engine.price(row("p", "m", **(ordinary | {name: -1}))).status == "bad_usage", name
+
+
+def test_audio_input_may_be_in_what_tools_put_in() -> None:
+    engine = single(input_uncached=1, cache_read=2, audio_in=10, output=1)
+    usage = {"input_uncached": 2, "input_tool": 5, "cache_read": 0, "output": 0, "audio_in": 6}
+    price = engine.price(row("p", "m", **usage))
+    assert (price.cost, price.status) == (61, "priced")
+
+
+def test_output_that_was_not_reported_is_left_out() -> None:
+    price = single(input_uncached=1, output=1).price(row("p", "m", input_uncached=10))
+    assert (price.cost, price.status) == (10, "partial")
+
+
+def test_a_model_that_is_only_sold_in_batch_has_a_price_in_batch() -> None:
+    rates = {"input_uncached": 10**6, "output": 10**6}
+    batch = PriceRow(provider="p", model="m", context="processing=batch", rates=rates)
+    engine = priced_by([batch])
+    counts = {"input_uncached": 10, "output": 0}
+    assert engine.price(row("p", "m", service_tier="batch", **counts)).cost == 10
+    assert engine.price(row("p", "m", **counts)).status == "unpriced_model"
