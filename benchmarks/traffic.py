@@ -406,9 +406,9 @@ class _Fleet:
             response_id = model.id_prefix + _word(rng, model.id_alphabet, model.id_length)
             parts.append(_fresh_attribute(ga.RESPONSE_ID, response_id))
         parts.append(kind.answered)
-        parts += [_attribute(name, count) for name, count in self._usage(model, sums).items()]
         if kind.streamed:
             parts.append(_fresh_attribute(ga.RESPONSE_TIME_TO_FIRST_CHUNK, took * rng.random()))
+        parts += [_attribute(name, count) for name, count in self._usage(model, sums).items()]
         return b"".join(parts) + _SUCCEEDED
 
     def _usage(self, model: Model, sums: Sums) -> dict[str, int]:

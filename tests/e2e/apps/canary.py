@@ -39,7 +39,6 @@ def main() -> None:
                         {"role": "tool", "tool_call_id": "call_1", "content": CANARY},
                     ],
                     tools=[{"type": "function", "function": tool}],
-                    user=CANARY,
                     metadata={"note": CANARY},
                     stream=stream,
                 )
