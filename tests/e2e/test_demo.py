@@ -34,7 +34,8 @@ def test_the_demo_ends_with_the_table_and_the_csv_of_the_hand_computed_figures(
     assert re.search(r"^TOTAL +16 ", demo.stdout, re.MULTILINE)
     assert (
         "Of 16 calls: 1 unpriced (100 tokens), 1 with usage missing, "
-        "1 with a price or count in doubt, 2 refused or never sent (free), 1 unassigned (83 tokens)."
+        "1 with a price or count in doubt, 2 refused or never sent (free), "
+        "1 unassigned (83 tokens)."
     ) in demo.stdout
 
     with (ROOT / "demo-output" / "usage.csv").open(newline="", encoding="utf-8") as file:

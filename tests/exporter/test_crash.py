@@ -199,8 +199,10 @@ def _statements_to_open(db: Path) -> int:
     shutil.copyfile(db, copy)
     disk = Disk(db.parent, Random(0))
     with disk.in_use():
-        Store(copy).close()
-    return disk.statements
+        store = Store(copy)
+        statements = disk.statements
+        store.close()
+    return statements
 
 
 @pytest.mark.parametrize(
