@@ -225,10 +225,8 @@ def test_killed_while_an_act_runs(
         assert exporter.ready()
         assert accepted(exporter.port, request(*spans))
         assert exporter.stop() == 0
-    # The first commit of all looks whether the prices are known.
-    turn = 2 if "COMMIT" in point else 1
     wait = Random(f"{SEED}/{point}").randint(0, 1500)
-    with zygote.exporter(db, point, turn, wait) as exporter:
+    with zygote.exporter(db, point, 1, wait) as exporter:
         assert exporter.ready()
         with pytest.raises(MicrodollarError):
             perform(db, "assign", ASSIGN)
