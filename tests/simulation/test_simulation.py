@@ -22,7 +22,7 @@ from tests.simulation.running import Outcome, blocks, run_block
 from tests.simulation.schedule import Counts
 
 SEED = int(os.environ.get("SIMULATION_SEED", "20261121"))
-SCHEDULES = int(os.environ.get("SIMULATION_SCHEDULES", "2400"))
+SCHEDULES = int(os.environ.get("SIMULATION_SCHEDULES", "2000"))
 ENOUGH = 500
 """From so many schedules on, everything that can happen has happened."""
 
