@@ -233,14 +233,14 @@ def test_no_call_counts_as_missing_for_having_been_removed(store: Store, tmp_pat
 
 
 def test_an_erased_customer_stays_erased(store: Store) -> None:
-    """Its spans were known by hashes; those of a closed time need none."""
+    """Its spans and responses were known by hashes; those of a closed time need none."""
     append(store, call("zebra", started_at=days_ago(90)), call("zebra", started_at=days_ago(5)))
     erase(store, {"customer": "zebra", "apply": True, **WHO})
     append(store, call(started_at=days_ago(90)))
-    assert rows(store, "SELECT count(*) FROM removed_span") == [(2,)]
+    assert rows(store, "SELECT count(*) FROM removed_span") == [(4,)]
     before = sums(store)
     keep(store, 30, 60)
-    assert rows(store, "SELECT count(*) FROM removed_span") == [(1,)]
+    assert rows(store, "SELECT count(*) FROM removed_span") == [(2,)]
     assert sums(store) == before
 
 
