@@ -8,11 +8,15 @@ says. Read `microdollar prices diff shipped installed` before: it names what cha
 import argparse
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 from microdollar_exporter.price import Book
 from microdollar_exporter.price.importer import import_genai_prices
 from microdollar_exporter.price.shipped import FILE
+
+_SHIPPED = Path(__file__).parent / "microdollar_exporter" / "price" / FILE.name
+"""The file in this clone, wherever the package is installed."""
 
 
 def text(book: Book) -> str:
@@ -41,12 +45,12 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="compare, and write nothing")
     check = parser.parse_args().check
     wanted = text(import_genai_prices())
-    is_there = FILE.is_file() and FILE.read_text("utf-8") == wanted
+    is_there = _SHIPPED.is_file() and _SHIPPED.read_text("utf-8") == wanted
     if check and not is_there:
         sys.stderr.write("not what genai-prices says: shipped_book.json; run `make prices`\n")
         return 1
     if not is_there:
-        FILE.write_text(wanted, "utf-8")  # type: ignore[attr-defined]
+        _SHIPPED.write_text(wanted, "utf-8")
     return 0
 
 

@@ -59,8 +59,9 @@ class Batch(Sequence[Evidence]):
             batch.profiles.append(item.profile)
             batch.trace_ids += bytes.fromhex(item.trace_id)
             batch.span_ids += bytes.fromhex(item.span_id)
-            parent = item.parent_span_id
-            batch.parent_span_ids += NO_SPAN if parent is None else bytes.fromhex(parent)
+            # Files of version 1 were not strict about the ids of parents.
+            parent = bytes.fromhex(item.parent_span_id or "")
+            batch.parent_span_ids += parent if len(parent) == len(NO_SPAN) else NO_SPAN
             batch.started_at.append(item.started_at)
             batch.ended_at.append(item.ended_at)
             batch.response_ids.append(item.response_id)

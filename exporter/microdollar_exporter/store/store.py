@@ -240,15 +240,9 @@ class Store:
         if not batch:
             return Appended(0, 0, 0, 0, 0, 0, expired=expired)
         once = batch.only(batch.first_positions())
-        try:
-            with self._transaction():
-                new, held = self._insert_new(once)
-                booking = self._book(new, book) if new else Booking(())
-        except _OF_THE_BATCH:
-            raise
-        except (duckdb.Error, MemoryError) as error:
-            self._note(error)
-            raise StoreUnavailable(f"cannot write to {self.path}: {error}") from error
+        with self._writing(), self._transaction():
+            new, held = self._insert_new(once)
+            booking = self._book(new, book) if new else Booking(())
         self._profiles.commit()
         self._dirty = self._dirty or bool(new) or bool(held)
         if self.wal_bytes >= CHECKPOINT_BYTES:
@@ -264,15 +258,9 @@ class Store:
             Exception: it cannot even be kept.
         """
         batch = Batch.of([item])
-        try:
-            with self._transaction():
-                table = spans_batch(batch, self._profiles.numbers(batch.distinct_profiles))
-                self._insert("held_span", table, "received_at", self._clock())
-        except _OF_THE_BATCH:
-            raise
-        except (duckdb.Error, MemoryError) as error:
-            self._note(error)
-            raise StoreUnavailable(f"cannot write to {self.path}: {error}") from error
+        with self._writing(), self._transaction():
+            table = spans_batch(batch, self._profiles.numbers(batch.distinct_profiles))
+            self._insert("held_span", table, "received_at", self._clock())
         self._profiles.commit()
         self._removed.holds = True
         self._dirty = True
@@ -285,44 +273,41 @@ class Store:
         """
         if not self._removed.may_be_free:
             return 0
-        self._removed.may_be_free = False
-        waiting = Batch.of(EvidenceReader(self._con).read("held_span"))
+        with self._writing():
+            waiting = Batch.of(EvidenceReader(self._con).read("held_span"))
         try:
-            return self._take_in(waiting, book)
+            taken = self._take_in(waiting, book)
         except StoreUnavailable:
-            self._removed.may_be_free = True
             raise
         except Exception:
             log.exception("spans that were held back are tried one by one")
+            taken = self._take_in_each(waiting, book)
+        self._removed.may_be_free = False
+        return taken
+
+    def _take_in_each(self, waiting: Batch, book: Booker) -> int:
         taken = 0
         for item in waiting:
             try:
                 taken += self._take_in(Batch.of([item]), book)
             except StoreUnavailable:
-                self._removed.may_be_free = True
                 raise
             except Exception as error:
                 log.error("a span cannot be booked yet, and stays so: %s", type(error).__name__)  # noqa: TRY400 - said whole above
         return taken
 
     def _take_in(self, waiting: Batch, book: Booker) -> int:
-        try:
-            with self._transaction():
-                batch = spans_batch(waiting, self._profiles.numbers(waiting.distinct_profiles))
-                if len(self._removed.related(waiting, batch)) == len(waiting):
-                    return 0
-                with registered(self._con, "batch", batch):
-                    self._con.execute("""
-                        DELETE FROM held_span WHERE (trace_id, span_id, started_at) IN (
-                            SELECT (trace_id, span_id, started_at) FROM batch)""")
-                new, held = self._insert_new(waiting)
-                if new:
-                    self._book(new, book)
-        except _OF_THE_BATCH:
-            raise
-        except duckdb.Error as error:
-            self._note(error)
-            raise StoreUnavailable(f"cannot write to {self.path}: {error}") from error
+        with self._writing(), self._transaction():
+            batch = spans_batch(waiting, self._profiles.numbers(waiting.distinct_profiles))
+            if len(self._removed.related(waiting, batch)) == len(waiting):
+                return 0
+            with registered(self._con, "batch", batch):
+                self._con.execute("""
+                    DELETE FROM held_span WHERE (trace_id, span_id, started_at) IN (
+                        SELECT (trace_id, span_id, started_at) FROM batch)""")
+            new, held = self._insert_new(waiting)
+            if new:
+                self._book(new, book)
         self._profiles.commit()
         self._dirty = True
         return len(waiting) - held
@@ -383,8 +368,11 @@ class Store:
         """Keep a price book, once: whole, to compute from again, and as rows, to look up.
 
         From now on it is the one in force, and the file says since when.
+
+        Raises:
+            StoreUnavailable: nothing was changed (disk full, I/O fault); try again later.
         """
-        with self._transaction():
+        with self._writing(), self._transaction():
             at = self._clock()
             keep_book(self._con, book, at)
             put_in_force(self._con, book.id, at)
@@ -396,12 +384,8 @@ class Store:
         Raises:
             StoreUnavailable: nothing was changed (disk full, I/O fault); try again later.
         """
-        try:
-            with self._transaction():
-                yield Change(self._con, self._clock())
-        except (duckdb.Error, MemoryError) as error:
-            self._note(error)
-            raise StoreUnavailable(f"cannot write to {self.path}: {error}") from error
+        with self._writing(), self._transaction():
+            yield Change(self._con, self._clock())
         self._read_decisions()
         self._dirty = True
 
@@ -436,6 +420,17 @@ class Store:
         except duckdb.Error as error:
             self._note(error)
             log.warning("checkpoint failed; what was acknowledged is in the log: %s", error)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Tell faults of the file and of the machine from those of what is written."""
+        try:
+            yield
+        except _OF_THE_BATCH:
+            raise
+        except (duckdb.Error, MemoryError) as error:
+            self._note(error)
+            raise StoreUnavailable(f"cannot write to {self.path}: {error}") from error
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
