@@ -4,26 +4,28 @@
 import atexit
 import os
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
 _CLEARED = ("OTEL_", "MICRODOLLAR_", "OPENAI_", "ANTHROPIC_", "GEMINI_", "GOOGLE_")
 
-_FIGURES = pytest.StashKey[list[str]]()
+_SAID = "said"
 
 
 @pytest.fixture
-def say(pytestconfig: pytest.Config) -> Callable[[str], None]:
+def say(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
     """Have something said at the end of the run: how much was tried, and by which seed."""
-    return pytestconfig.stash.setdefault(_FIGURES, []).append
+    return partial(record_property, _SAID)
 
 
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> None:
-    """Say it."""
-    for line in config.stash.get(_FIGURES, []):
-        terminalreporter.write_line(line)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say it, in whatever process it was found out."""
+    for outcome in ("passed", "failed"):
+        for report in terminalreporter.getreports(outcome):
+            for name, line in report.user_properties:
+                if name == _SAID and report.when == "call":
+                    terminalreporter.write_line(str(line))
 
 
 @pytest.fixture(autouse=True)

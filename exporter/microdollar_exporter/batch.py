@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from microdollar_exporter.evidence import Evidence, Profile
+from microdollar_exporter.evidence import Evidence, Identity, Profile
 
 __all__ = ["NO_NUMBER", "NO_SPAN", "TEXT", "TIME", "Batch", "Integers"]
 
@@ -186,6 +186,11 @@ class Batch(Sequence[Evidence]):
         for position, identity in enumerate(zip(traces, ids, self.started_at, strict=True)):
             first.setdefault(identity, position)
         return list(first.values())
+
+    def contradictions(self) -> int:
+        """How many spans say something else than the first with their trace, id and start."""
+        first: dict[Identity, Evidence] = {}
+        return sum(first.setdefault(item.identity, item) != item for item in self)
 
     @cached_property
     def trace_id_texts(self) -> pa.Array:

@@ -272,4 +272,4 @@ def test_enough_have_died(
     say(f"crashes: seed {SEED}, {rounds} killed, {calls:,} calls, {reversals} entries taken back")
     if len(campaigns) == len(POINTS) + 2:
         assert rounds >= 200
-        assert reversals >= 100
+        assert reversals >= 20

@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import wait
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -134,6 +135,26 @@ def test_a_redelivered_span_changes_nothing(store: Store) -> None:
     appended = store.append([*evidence(1), *batch], entries)
     assert (appended.new, appended.duplicates, appended.entries) == (1, 3, 1)
     assert one(store, "SELECT count(*), sum(calls) FROM ledger") == (4, 4)
+
+
+def test_a_redelivered_span_that_says_something_else_is_counted(store: Store) -> None:
+    """What came first stands: in the file, and in a batch."""
+    first, other, third = evidence(3)
+    more = first._replace(usage={name: count + 1 for name, count in first.usage.items()})
+    assert store.append([first, other], entries).contradictory == 0
+    assert store.append([first, other], entries).contradictory == 0
+    for changed in (
+        more,
+        first._replace(ended_at=first.ended_at + 1),
+        first._replace(response_id="another"),
+        first._replace(profile=replace(first.profile, status="error")),
+    ):
+        appended = store.append([changed, other], entries)
+        assert (appended.new, appended.duplicates, appended.contradictory) == (0, 2, 1)
+    otherwise = third._replace(response_id="another")
+    appended = store.append([third, third, otherwise], entries)
+    assert (appended.new, appended.duplicates, appended.contradictory) == (1, 2, 1)
+    assert one(store, "SELECT count(*), sum(calls) FROM ledger") == (3, 3)
 
 
 def test_a_redelivered_span_is_found_whatever_else_is_in_its_batch(store: Store) -> None:

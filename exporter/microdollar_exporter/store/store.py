@@ -5,7 +5,7 @@ import logging
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -66,6 +66,15 @@ _INSERT_ENTRIES = f"""
 _INSERT_SPANS = """
     INSERT INTO span BY NAME SELECT * EXCLUDE position, ? AS received_at FROM batch"""
 
+_SAID = ", ".join(
+    f"{{0}}.{column}"
+    for column in (
+        *("parent_span_id", "ended_at", "profile_id", "boot_id", "call_sequence"),
+        *("response_id", "details", "usage"),
+    )
+)
+"""What a span says beside what it is known by."""
+
 _LAST_RECORDED = """
     SELECT max(moment) FROM (
         SELECT max(recorded_at) AS moment FROM ledger
@@ -96,6 +105,7 @@ class Appended:
     taken back; `unpriced` and `unassigned` count the calls among the entries. What is held back
     is kept, and cannot be decided on before evidence in the archive has been brought back.
     `expired` counts spans that began before the books were closed; they are not kept.
+    `contradictory` counts the duplicates that say something else than what came first, and stands.
     """
 
     new: int
@@ -106,6 +116,7 @@ class Appended:
     unassigned: int
     held: int = 0
     expired: int = 0
+    contradictory: int = 0
 
 
 class Store:
@@ -241,14 +252,17 @@ class Store:
             return Appended(0, 0, 0, 0, 0, 0, expired=expired)
         once = batch.only(batch.first_positions())
         with self._writing(), self._transaction():
-            new, held = self._insert_new(once)
+            new, held, contradictory = self._insert_new(once)
             booking = self._book(new, book) if new else Booking(())
         self._profiles.commit()
         self._dirty = self._dirty or bool(new) or bool(held)
         if self.wal_bytes >= CHECKPOINT_BYTES:
             self.checkpoint()
+        if len(once) < len(batch):
+            contradictory += batch.contradictions()
         duplicates = len(batch) - len(new) - held
-        return replace(_appended(booking, len(new), duplicates, held), expired=expired)
+        appended = _appended(booking, len(new), duplicates, held)
+        return replace(appended, expired=expired, contradictory=contradictory)
 
     def hold_back(self, item: Evidence) -> None:
         """Keep a span that cannot be booked, until the file is opened or changed by an operator.
@@ -305,17 +319,18 @@ class Store:
                 self._con.execute("""
                     DELETE FROM held_span WHERE (trace_id, span_id, started_at) IN (
                         SELECT (trace_id, span_id, started_at) FROM batch)""")
-            new, held = self._insert_new(waiting)
+            new, held, _ = self._insert_new(waiting)
             if new:
                 self._book(new, book)
         self._profiles.commit()
         self._dirty = True
         return len(waiting) - held
 
-    def _insert_new(self, evidence: Batch) -> tuple[Batch, int]:
+    def _insert_new(self, evidence: Batch) -> tuple[Batch, int, int]:
         """Insert the evidence that the file does not hold yet.
 
-        Returns what is to be booked, and how many spans are held back.
+        Returns what is to be booked, how many spans are held back, and how many of the known ones
+        say something else now.
 
         A span is known by its trace, its id and its start, so a redelivered one falls into the
         same range: the bound prunes what is read and never the answer.
@@ -329,7 +344,8 @@ class Store:
             if not known and not late:
                 self._links.note(evidence)
                 self._con.execute(_INSERT_SPANS, [self._received_at])
-                return evidence, 0
+                return evidence, 0, 0
+            contradictory = self._contradictions(evidence, known)
         if late:
             held = batch.take(pa.array(sorted(late), pa.int64()))
             self._insert("held_span", held, "received_at", self._received_at)
@@ -339,7 +355,7 @@ class Store:
             self._links.note(evidence)
             batch = batch.take(pa.array(kept, pa.int64()))
             self._insert("span", batch, "received_at", self._received_at)
-        return evidence, len(late)
+        return evidence, len(late), contradictory
 
     def _known_positions(self, evidence: Batch) -> set[int]:
         """Where in the `batch` that DuckDB has been lent there are spans that the file holds."""
@@ -353,6 +369,19 @@ class Store:
                 ) USING (trace_id, span_id, started_at)""").fetchall()  # noqa: S608 - integers
             known.update(position for (position,) in rows)
         return known
+
+    def _contradictions(self, evidence: Batch, known: Collection[int]) -> int:
+        """How many spans of the `batch` that DuckDB has been lent the file has otherwise."""
+        if not known:
+            return 0
+        times = evidence.starts[list(known)]
+        [(count,)] = self._con.execute(f"""
+            SELECT count(*) FROM batch AS came JOIN (
+                FROM span WHERE started_at
+                BETWEEN make_timestamp({times.min()}) AND make_timestamp({times.max()})
+            ) AS kept USING (trace_id, span_id, started_at)
+            WHERE ({_SAID.format("came")}) IS DISTINCT FROM ({_SAID.format("kept")})""").fetchall()  # noqa: S608 - integers and our names
+        return int(count)
 
     def _book(self, new: Batch, book: Booker) -> Booking:
         around = min(new.started_at), max(new.started_at)

@@ -38,14 +38,15 @@ _Answer = TypeVar("_Answer")
 class Tally:
     """What the writer has done since it began.
 
-    `stored`, `duplicates`, `held` (back) and `expired` (before the books were closed) count spans;
-    `superseded` entries taken back;
+    `stored`, `duplicates`, `held` (back) and `expired` (before the books were closed) count spans,
+    and `contradictory` the duplicates that say something else; `superseded` entries taken back;
     `unpriced` and `unassigned` calls booked so. `commit_seconds` is the time spent in `commits`;
     `lag_seconds` how long before the last commit the newest span in it had ended.
     """
 
     stored: int = 0
     duplicates: int = 0
+    contradictory: int = 0
     held: int = 0
     expired: int = 0
     superseded: int = 0
@@ -305,6 +306,7 @@ class Writer:
         tally.lag_seconds = max(0.0, time.time() - evidence.ended_at[-1] / 1e6)
         tally.stored += appended.new
         tally.duplicates += appended.duplicates
+        tally.contradictory += appended.contradictory
         tally.superseded += appended.superseded
         tally.unpriced += appended.unpriced
         tally.unassigned += appended.unassigned
@@ -314,6 +316,12 @@ class Writer:
                 "%d spans began before the time that `microdollar retain` has closed: they cannot "
                 "be told from removed ones, and are refused",
                 appended.expired,
+            )
+        if appended.contradictory:
+            log.warning(
+                "%d spans came again with the same ids and start, and say something else than "
+                "before: what came first stands",
+                appended.contradictory,
             )
         tally.held += appended.held
         if appended.held:

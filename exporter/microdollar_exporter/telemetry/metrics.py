@@ -90,6 +90,11 @@ METRICS: Mapping[str, Instrument] = {
     "span.deduplicated": Instrument(
         "{span}", "Spans that were known already.", lambda of: _one(of.writer.tally.duplicates)
     ),
+    "span.contradictory": Instrument(
+        "{span}",
+        "Known spans that say something else now; what came first stands.",
+        lambda of: _one(of.writer.tally.contradictory),
+    ),
     "span.held": Instrument(
         "{span}",
         "Spans kept that cannot be booked yet.",
