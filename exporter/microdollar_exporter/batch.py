@@ -190,7 +190,9 @@ class Batch(Sequence[Evidence]):
     def contradictions(self) -> int:
         """How many spans say something else than the first with their trace, id and start."""
         first: dict[Identity, Evidence] = {}
-        return sum(first.setdefault(item.identity, item) != item for item in self)
+        return sum(
+            not item.says_the_same_as(first.setdefault(item.identity, item)) for item in self
+        )
 
     @cached_property
     def trace_id_texts(self) -> pa.Array:

@@ -2,7 +2,7 @@
 """What an emitter reported about a call, reduced to allow-listed metadata."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal, NamedTuple
 
 __all__ = ["RESOURCE", "SPAN_NAME", "UNREAD_USAGE", "Evidence", "Identity", "Profile", "Role"]
@@ -80,3 +80,10 @@ class Evidence(NamedTuple):
     def identity(self) -> Identity:
         """What the span is known by."""
         return self.trace_id, self.span_id, self.started_at
+
+    def says_the_same_as(self, other: "Evidence") -> bool:
+        """Whether two spans are alike in everything, their profiles too, though there be two."""
+        return self[1:] == other[1:] and all(
+            getattr(self.profile, field.name) == getattr(other.profile, field.name)
+            for field in fields(Profile)
+        )

@@ -152,7 +152,8 @@ def test_a_redelivered_span_that_says_something_else_is_counted(store: Store) ->
         appended = store.append([changed, other], entries)
         assert (appended.new, appended.duplicates, appended.contradictory) == (0, 2, 1)
     otherwise = third._replace(response_id="another")
-    appended = store.append([third, third, otherwise], entries)
+    same = third._replace(profile=replace(third.profile))
+    appended = store.append([third, same, otherwise], entries)
     assert (appended.new, appended.duplicates, appended.contradictory) == (1, 2, 1)
     assert one(store, "SELECT count(*), sum(calls) FROM ledger") == (3, 3)
 

@@ -20,6 +20,7 @@ from microdollar_exporter.store import Known
 from microdollar_exporter.store.batches import ledger_batch
 from microdollar_exporter.store.decisions import decisions_in
 from microdollar_exporter.store.links import Links
+from microdollar_exporter.store.profiles import Profiles
 from microdollar_exporter.store.reading import EvidenceReader
 from microdollar_exporter.usage import UsageRow
 
@@ -33,6 +34,7 @@ class Recomputer:
         self._con = con
         self._books = books
         self._links = Links(con)
+        self._profiles = Profiles(con)
         self._decisions = decisions_in(con)
         self._evidence = EvidenceReader(con)
         self._keepers: dict[str | None, Bookkeeper] = {}
@@ -59,7 +61,14 @@ class Recomputer:
         if not evidence:
             return
         # Of all there is, nothing came later than what is asked about.
-        known = _Afresh(self._con, self._links, (first, last - 1), datetime.max, self._decisions)
+        known = _Afresh(
+            self._con,
+            self._links,
+            self._profiles,
+            (first, last - 1),
+            received_at=datetime.max,
+            decisions=self._decisions,
+        )
         by_book: dict[str | None, list[Evidence]] = {}
         for item in evidence:
             for book in books.get(item.identity, (ordinary,)):

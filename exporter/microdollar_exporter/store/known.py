@@ -14,9 +14,10 @@ import pyarrow as pa
 
 from microdollar_exporter.batch import TEXT, Batch
 from microdollar_exporter.entry import Entry, Standing
-from microdollar_exporter.evidence import Evidence, Identity, Profile
+from microdollar_exporter.evidence import Evidence, Identity
 from microdollar_exporter.store.decisions import Decision
 from microdollar_exporter.store.links import Links
+from microdollar_exporter.store.profiles import Profiles
 from microdollar_exporter.store.registered import registered
 from microdollar_exporter.store.spells import spells
 from microdollar_semconv import UNASSIGNED
@@ -31,14 +32,12 @@ LOCAL_ROOT_KINDS = ("server", "consumer")
 
 _SECOND = 1_000_000
 
-_PROFILE = (
-    *("service", "environment", "scope", "scope_version", "kind", "status"),
-    *("rule", "role", "direct", "attributes"),
-)
-_SPAN = f"""
-    s.trace_id, s.span_id, s.parent_span_id, epoch_us(s.started_at), epoch_us(s.ended_at),
-    s.response_id, s.boot_id, s.call_sequence, s.details, s.usage,
-    {", ".join(f"s.{name}" for name in _PROFILE)}"""
+_SPAN = """
+    SELECT s.profile_id, s.trace_id, s.span_id, s.parent_span_id, epoch_us(s.started_at),
+    epoch_us(s.ended_at), s.response_id, s.boot_id, s.call_sequence, s.details, s.usage
+    FROM span s"""
+# Not the view `spans`: to have every column and both maps planned takes longer than the answer.
+_SPAN_AND_PROFILE = f"{_SPAN} JOIN profile p USING (profile_id)"
 _ENTRY = ", ".join(
     "epoch_us(started_at)" if name == "started_at" else name for name in Entry._fields
 )
@@ -54,7 +53,9 @@ class Known:
         self,
         con: duckdb.DuckDBPyConnection,
         links: Links,
+        profiles: Profiles,
         span_of_time: tuple[int, int],
+        *,
         received_at: datetime,
         decisions: Sequence[Decision],
     ) -> None:
@@ -68,13 +69,19 @@ class Known:
         self._within = _within(self._first, self._last)
         # What arrived with the batch is at hand; only what was there before has to be read.
         self._before = f"s.received_at < make_timestamp({_microseconds(received_at)})"
-        self._profiles: dict[tuple[Any, ...], Profile] = {}
+        self._profiles = profiles
 
     def around(self, spans: Iterable[Evidence]) -> Self:
         """The same questions about what is around these spans."""
         times = [moment for item in spans for moment in (item.started_at, item.ended_at)]
+        bounds = min(times), max(times)
         return type(self)(
-            self._con, self._links, (min(times), max(times)), self._received_at, self.decisions
+            self._con,
+            self._links,
+            self._profiles,
+            bounds,
+            received_at=self._received_at,
+            decisions=self.decisions,
         )
 
     def has_links(self) -> bool:
@@ -124,7 +131,8 @@ class Known:
 
     def ancestors(self, of: Sequence[Evidence]) -> list[Evidence]:
         """The recorded spans above these, to the root."""
-        return self._walk(of, "s.span_id = w.parent_span_id")
+        inside = [item for item in of if item.parent_span_id is not None]
+        return self._walk(inside, "s.span_id = w.parent_span_id")
 
     def descendants(self, of: Sequence[Evidence]) -> list[Evidence]:
         """The recorded spans below these, to the leaves."""
@@ -139,10 +147,10 @@ class Known:
                     SELECT trace_id, span_id, parent_span_id, started_at FROM seed
                     UNION
                     SELECT s.trace_id, s.span_id, s.parent_span_id, s.started_at
-                    FROM walk w JOIN spans s ON s.trace_id = w.trace_id AND {step}
+                    FROM walk w JOIN span s ON s.trace_id = w.trace_id AND {step}
                     WHERE {self._within}
                 )
-                SELECT {_SPAN} FROM spans s JOIN walk USING (trace_id, span_id, started_at)
+                {_SPAN} JOIN walk USING (trace_id, span_id, started_at)
                 ANTI JOIN seed USING (trace_id, span_id, started_at)
                 WHERE {self._within}""")
 
@@ -150,42 +158,52 @@ class Known:
         """The calls in any trace that were answered with one of these responses."""
         if not response_ids:
             return []
-        with registered(self._con, "wanted", {"response_id": list(response_ids)}):
-            return self._read(f"""
-                SELECT {_SPAN} FROM spans s SEMI JOIN wanted USING (response_id)
-                WHERE s.role = 'call' AND {self._within} AND {self._before}""")
+        return self._read(
+            f"""
+            {_SPAN_AND_PROFILE}
+            WHERE s.response_id IN (SELECT unnest(?)) AND {self._call_before}""",
+            list(response_ids),
+        )
 
     def detailing(self, attribute: str, texts: Collection[str]) -> list[Evidence]:
         """The calls in any trace that have one of these texts as a detail."""
         if not texts:
             return []
-        with registered(self._con, "wanted", {"text": list(texts)}):
-            return self._read(f"""
-                SELECT {_SPAN} FROM spans s SEMI JOIN wanted
-                    ON s.details['{attribute}'] = wanted.text
-                WHERE s.role = 'call' AND {self._within} AND {self._before}""")
+        return self._read(
+            f"""
+            {_SPAN_AND_PROFILE}
+            WHERE {_detail("?")} IN (SELECT unnest(?)) AND {self._call_before}""",
+            attribute,
+            list(texts),
+        )
 
     def told_again(self, of: Sequence[Evidence]) -> list[Evidence]:
         """Other reports of these spans: the same trace and id with another start."""
         if not of:
             return []
-        with registered(self._con, "seed", _seeds(of)):
-            return self._read(f"""
-                SELECT {_SPAN} FROM spans s SEMI JOIN seed USING (trace_id, span_id)
-                WHERE s.role <> 'other' AND {self._within} AND {self._before}""")
+        return self._read(
+            f"""
+            {_SPAN_AND_PROFILE} SEMI JOIN (
+                SELECT unnest(?) AS trace_id, unnest(?) AS span_id
+            ) USING (trace_id, span_id)
+            WHERE p.role <> 'other' AND {self._within} AND {self._before}""",
+            [item.trace_id for item in of],
+            [item.span_id for item in of],
+        )
 
     def answering_within(self, answers: Collection[tuple[str, str]]) -> list[Evidence]:
         """The calls of a trace that were answered with a response: (trace, response id)."""
         if not answers:
             return []
-        wanted = {
-            "trace_id": [trace_id for trace_id, _ in answers],
-            "response_id": [response_id for _, response_id in answers],
-        }
-        with registered(self._con, "wanted", wanted):
-            return self._read(f"""
-                SELECT {_SPAN} FROM spans s SEMI JOIN wanted USING (trace_id, response_id)
-                WHERE s.role = 'call' AND {self._within} AND {self._before}""")
+        return self._read(
+            f"""
+            {_SPAN_AND_PROFILE} SEMI JOIN (
+                SELECT unnest(?) AS trace_id, unnest(?) AS response_id
+            ) USING (trace_id, response_id)
+            WHERE {self._call_before}""",
+            [trace_id for trace_id, _ in answers],
+            [response_id for _, response_id in answers],
+        )
 
     def beside(self, of: Sequence[Evidence]) -> list[Evidence]:
         """Calls in the same trace, of another scope, that began or ended a second apart at most."""
@@ -210,7 +228,7 @@ class Known:
             if item.profile.service is not None
             for near in (-1, 0, 1)
         }
-        return self._elsewhere(ended, "s.service", f"epoch_us(s.ended_at) // {within}")
+        return self._elsewhere(ended, "p.service", f"epoch_us(s.ended_at) // {within}")
 
     def _elsewhere(
         self, wanted: Collection[tuple[str | None, int, str | None]], place: str, moment: str
@@ -219,22 +237,20 @@ class Known:
         if not wanted:
             return []
         places, moments, scopes = zip(*wanted, strict=True)
-        columns = {
-            "place": pa.array(places, pa.string()),
-            "moment": pa.array(moments, pa.int64()),
-            "scope": pa.array([scope or "" for scope in scopes], pa.string()),
-        }
-        with registered(self._con, "wanted", columns):
-            return self._read(f"""
-                WITH near AS (
-                    SELECT place, moment, min(scope) AS first, max(scope) AS last
-                    FROM wanted GROUP BY ALL
-                )
-                SELECT {_SPAN} FROM spans s JOIN near
-                    ON {place} = near.place AND {moment} = near.moment
-                WHERE s.role = 'call'
-                AND (near.first <> near.last OR near.first <> coalesce(s.scope, ''))
-                AND {self._within} AND {self._before}""")
+        return self._read(
+            f"""
+            WITH near AS (
+                SELECT place, moment, min(scope) AS first, max(scope) AS last
+                FROM (SELECT unnest(?) AS place, unnest(?) AS moment, unnest(?) AS scope)
+                GROUP BY ALL
+            )
+            {_SPAN_AND_PROFILE} JOIN near ON {place} = near.place AND {moment} = near.moment
+            WHERE (near.first <> near.last OR near.first <> coalesce(p.scope, ''))
+            AND {self._call_before}""",
+            places,
+            moments,
+            [scope or "" for scope in scopes],
+        )
 
     def customers(self, trace_ids: Collection[str], attribute: str) -> dict[str, dict[str, bool]]:
         """The customers that the spans of each trace name by `attribute`.
@@ -244,15 +260,20 @@ class Known:
         if not trace_ids:
             return {}
         found: dict[str, dict[str, bool]] = {}
-        with registered(self._con, "wanted", {"trace_id": list(trace_ids)}):
-            for trace_id, customer, before in self._con.execute(
-                f"""
-                SELECT s.trace_id, s.details[?] AS customer, bool_or(s.received_at < ?)
-                FROM spans s SEMI JOIN wanted USING (trace_id)
-                WHERE customer <> '{UNASSIGNED}' AND {self._within} GROUP BY ALL ORDER BY ALL""",
-                [attribute, self._received_at],
-            ).fetchall():
-                found.setdefault(trace_id, {})[customer] = before
+        rows = self._con.execute(
+            f"""
+            SELECT s.trace_id, {_detail("$name")} AS customer, bool_or(s.received_at < $received_at)
+            FROM span s JOIN profile p USING (profile_id)
+            WHERE s.trace_id IN (SELECT unnest($trace_ids))
+            AND customer <> '{UNASSIGNED}' AND {self._within} GROUP BY ALL ORDER BY ALL""",
+            {
+                "name": attribute,
+                "received_at": self._received_at,
+                "trace_ids": list(trace_ids),
+            },
+        ).fetchall()
+        for trace_id, customer, before in rows:
+            found.setdefault(trace_id, {})[customer] = before
         return found
 
     def customers_of_services(
@@ -262,29 +283,34 @@ class Known:
         if not trace_ids:
             return {}
         kinds = ", ".join(f"'{kind}'" for kind in LOCAL_ROOT_KINDS)
-        with registered(self._con, "wanted", {"trace_id": list(trace_ids)}):
-            rows = self._con.execute(
-                f"""
-                SELECT s.trace_id, s.service, min(s.details[$1]) AS customer
-                FROM spans s SEMI JOIN wanted USING (trace_id)
-                WHERE (s.parent_span_id IS NULL OR s.kind IN ({kinds}))
-                AND s.details[$1] <> '{UNASSIGNED}' AND {self._within}
-                GROUP BY ALL HAVING count(DISTINCT s.details[$1]) = 1""",
-                [attribute],
-            ).fetchall()
+        rows = self._con.execute(
+            f"""
+            SELECT s.trace_id, p.service, min({_detail("$name")}) AS customer
+            FROM span s JOIN profile p USING (profile_id)
+            WHERE s.trace_id IN (SELECT unnest($trace_ids))
+            AND (s.parent_span_id IS NULL OR p.kind IN ({kinds}))
+            AND {_detail("$name")} <> '{UNASSIGNED}' AND {self._within}
+            GROUP BY ALL HAVING count(DISTINCT {_detail("$name")}) = 1""",
+            {"name": attribute, "trace_ids": list(trace_ids)},
+        ).fetchall()
         return {(trace_id, service): customer for trace_id, service, customer in rows}
 
     def indirect_calls(self, trace_ids: Collection[str]) -> list[Evidence]:
         """The calls of these traces that are not `direct`."""
         if not trace_ids:
             return []
-        with registered(self._con, "wanted", {"trace_id": list(trace_ids)}):
-            return self._read(f"""
-                SELECT {_SPAN} FROM spans s SEMI JOIN wanted USING (trace_id)
-                WHERE NOT s.direct AND s.role <> 'other' AND {self._within} AND {self._before}""")
+        return self._read(
+            f"""
+            {_SPAN_AND_PROFILE} WHERE s.trace_id IN (SELECT unnest(?))
+            AND NOT p.direct AND p.role <> 'other' AND {self._within} AND {self._before}""",
+            list(trace_ids),
+        )
 
     def standing(self, of: Iterable[Identity]) -> dict[Identity, list[Standing]]:
-        """The entries of these spans that have not been reversed, in the order of their rows."""
+        """The entries of these spans that have not been reversed, in the order of their rows.
+
+        What was booked first comes first.
+        """
         identities = list(of)
         found: dict[Identity, list[Standing]] = {}
         if not identities:
@@ -308,6 +334,13 @@ class Known:
                 found.setdefault(entry.identity, []).append(Standing(entry_id, entry))
         return found
 
+    def price_book(self, book_id: str) -> str | None:
+        """The content of a price book, if the file has it."""
+        rows = self._con.execute(
+            "SELECT content FROM price_book WHERE book_id = ?", [book_id]
+        ).fetchall()
+        return str(rows[0][0]) if rows else None
+
     def revisions(self, of: Iterable[Identity]) -> dict[Identity, int]:
         """For each of these spans that was ever booked: the revision its next entries get."""
         identities = list(of)
@@ -325,20 +358,29 @@ class Known:
                 WHERE {self._within} GROUP BY ALL""").fetchall()
         return {(trace_id, span_id, at): revision for trace_id, span_id, at, revision in rows}
 
-    def _read(self, query: str) -> list[Evidence]:
-        return [self._evidence(row) for row in self._con.execute(query).fetchall()]
+    @property
+    def _call_before(self) -> str:
+        return f"p.role = 'call' AND {self._within} AND {self._before}"
 
-    def _evidence(self, row: tuple[Any, ...]) -> Evidence:
-        *own, details, usage = row[:10]
-        shared = row[10:]
-        said: dict[str, Any] = dict(zip(_PROFILE, shared, strict=True))
-        key = (*shared[:-1], *said["attributes"].items(), *details, *usage)
-        profile = self._profiles.get(key)
-        if profile is None:
-            profile = self._profiles[key] = Profile(
-                **said, detail_names=tuple(details), usage_names=tuple(usage)
+    def _read(self, query: str, *parameters: object) -> list[Evidence]:
+        rows = self._con.execute(query, parameters).fetchall()
+        profiles = self._profiles.by_number({row[0] for row in rows})
+        return [
+            Evidence._make(
+                [
+                    profile := profiles[number],
+                    *own,
+                    dict(zip(profile.detail_names, details, strict=True)),
+                    dict(zip(profile.usage_names, usage, strict=True)),
+                ]
             )
-        return Evidence._make([profile, *own, details, usage])
+            for number, *own, details, usage in rows
+        ]
+
+
+def _detail(name: str) -> str:
+    """What a span `s` of a profile `p` says under a name, a parameter; NULL for nothing."""
+    return f"s.details[list_position(p.detail_names, {name})]"
 
 
 def _within(first: int, last: int) -> str:

@@ -3,7 +3,8 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections import ChainMap
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import fields
 
 import duckdb
@@ -12,7 +13,7 @@ from microdollar_exporter.evidence import Profile
 from microdollar_exporter.store.batches import profiles_batch
 from microdollar_exporter.store.registered import registered
 
-__all__ = ["Profiles"]
+__all__ = ["Profiles", "read_profiles"]
 
 _MAX_CACHED = 50_000
 
@@ -24,12 +25,14 @@ class Profiles:
         self._con = con
         self._committed: dict[Profile, int] = {}
         self._pending: dict[Profile, int] = {}
+        self._read: dict[int, Profile] = {}
+        self._read_now: dict[int, Profile] = {}
 
     def numbers(self, profiles: Iterable[Profile]) -> Mapping[Profile, int]:
         """The numbers of profiles, inserting those that the file does not know."""
         wanted = set(profiles)
         # What a transaction that failed had numbered was never recorded.
-        self._pending = {}
+        self._pending, self._read_now = {}, {}
         if wanted <= self._committed.keys():
             return self._committed
         unmet = {p: _fingerprint(p) for p in wanted if p not in self._committed}
@@ -53,12 +56,43 @@ class Profiles:
         self._pending = {profile: recorded[print_] for profile, print_ in unmet.items()}
         return {**self._pending, **{p: self._committed[p] for p in wanted - unmet.keys()}}
 
+    def by_number(self, numbers: Collection[int]) -> Mapping[int, Profile]:
+        """The profiles with these numbers, among others; those of this transaction as well."""
+        unread = set(numbers).difference(self._read, self._read_now)
+        if unread:
+            self._read_now |= read_profiles(self._con, unread)
+        return ChainMap(self._read_now, self._read)
+
     def commit(self) -> None:
-        """Remember the numbers given since the last commit: they are on disk."""
+        """Remember the numbers given or read since the last commit: they are on disk."""
         if len(self._committed) + len(self._pending) > _MAX_CACHED:
             self._committed.clear()
+        if len(self._read) + len(self._read_now) > _MAX_CACHED:
+            self._read.clear()
         self._committed.update(self._pending)
-        self._pending = {}
+        self._read.update(self._read_now)
+        self._pending, self._read_now = {}, {}
+
+
+_FIELDS = tuple(field.name for field in fields(Profile))
+
+
+def read_profiles(
+    con: duckdb.DuckDBPyConnection, numbers: Collection[int] | None = None
+) -> dict[int, Profile]:
+    """The profiles of a file by their numbers; None: all."""
+    asked = "true" if numbers is None else "profile_id IN (SELECT unnest(?))"
+    rows = con.execute(
+        f"SELECT profile_id, {', '.join(_FIELDS)} FROM profile WHERE {asked}",  # noqa: S608 - our words
+        [] if numbers is None else [list(numbers)],
+    ).fetchall()
+    profiles = {}
+    for number, *values in rows:
+        said = dict(zip(_FIELDS, values, strict=True))
+        for name in ("detail_names", "usage_names"):
+            said[name] = tuple(said[name])
+        profiles[number] = Profile(**said)
+    return profiles
 
 
 def _fingerprint(profile: Profile) -> str:

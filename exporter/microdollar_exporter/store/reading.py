@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Read evidence back from a file, many spans at a time."""
 
-from dataclasses import fields
-
 import duckdb
 
-from microdollar_exporter.evidence import Evidence, Profile
+from microdollar_exporter.evidence import Evidence
+from microdollar_exporter.store.profiles import read_profiles
 
 __all__ = ["EvidenceReader"]
 
@@ -19,15 +18,7 @@ class EvidenceReader:
 
     def __init__(self, con: duckdb.DuckDBPyConnection) -> None:
         self._con = con
-        names = [field.name for field in fields(Profile)]
-        self._profiles: dict[int, Profile] = {}
-        for number, *values in con.execute(
-            f"SELECT profile_id, {', '.join(names)} FROM profile"  # noqa: S608 - our words
-        ).fetchall():
-            said = dict(zip(names, values, strict=True))
-            said["detail_names"] = tuple(said["detail_names"])
-            said["usage_names"] = tuple(said["usage_names"])
-            self._profiles[number] = Profile(**said)
+        self._profiles = read_profiles(con)
 
     def read(self, table: str, condition: str = "true") -> list[Evidence]:
         """The spans of a table that meet a condition, by their start; none without a profile."""

@@ -40,6 +40,18 @@ REMOVE_ARCHIVED: Final = "remove-archived"
 RETURN_ARCHIVED: Final = "return-archived"
 """The kind of those that brought it back."""
 
+_OF_DAYS: Final = """(
+    SELECT fingerprint FROM removed_span
+    WHERE list_contains($days, started_on - DATE '1970-01-01'))"""
+_REMOVED: Final = (
+    f"SELECT position FROM arrived WHERE {FINGERPRINT} IN {_OF_DAYS}",  # noqa: S608 - our words
+    f"SELECT position FROM arrived WHERE {RESPONSE_FINGERPRINT} IN {_OF_DAYS}"  # noqa: S608 - our words
+    " AND list_contains($comparable, position)",
+)
+_HELD: Final = (
+    "SELECT position FROM arrived SEMI JOIN held_span USING (trace_id, span_id, started_at)",
+)
+
 _DAY: Final = 86_400_000_000
 _EPOCH: Final = date(1970, 1, 1).toordinal()
 
@@ -85,22 +97,10 @@ class Removed:
         days = sorted(self._days & {day + near for day in began_on for near in (-1, 0, 1)})
         if not days and not self.holds:
             return set()
+        parts = [*(_REMOVED if days else ()), *(_HELD if self.holds else ())]
+        asked = {"days": days, "comparable": _comparable(evidence)} if days else {}
         with registered(self._con, "arrived", numbered(batch)):
-            rows = self._con.execute(
-                f"""
-                WITH removed AS (
-                    SELECT fingerprint FROM removed_span
-                    WHERE list_contains($days, started_on - DATE '1970-01-01')
-                )
-                SELECT position FROM arrived WHERE {FINGERPRINT} IN (FROM removed)
-                UNION ALL
-                SELECT position FROM arrived WHERE {RESPONSE_FINGERPRINT} IN (FROM removed)
-                    AND list_contains($comparable, position)
-                UNION ALL
-                SELECT position FROM arrived SEMI JOIN held_span
-                    USING (trace_id, span_id, started_at)""",  # noqa: S608 - our words
-                {"days": days, "comparable": _comparable(evidence) if days else []},
-            ).fetchall()
+            rows = self._con.execute(" UNION ALL ".join(parts), asked).fetchall()
         return {position for (position,) in rows}
 
     def related(self, evidence: Batch, batch: pa.Table) -> set[int]:

@@ -385,7 +385,14 @@ class Store:
 
     def _book(self, new: Batch, book: Booker) -> Booking:
         around = min(new.started_at), max(new.started_at)
-        known = Known(self._con, self._links, around, self._received_at, self.decisions)
+        known = Known(
+            self._con,
+            self._links,
+            self._profiles,
+            around,
+            received_at=self._received_at,
+            decisions=self.decisions,
+        )
         booking = book(new, known)
         table = ledger_table(booking.entries, booking.table)
         if table is not None:
