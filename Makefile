@@ -30,7 +30,8 @@ pytest: .venv .venv-emitters  ## Run the tests alone
 	@# Beforehand, because a first build takes longer than a test may. Where there is none to be
 	@# had, the tests that need one say so.
 	@$(UV) run --no-sync python tests/collector/obtain.py || true
-	$(UV) run --no-sync pytest
+	@# A process for each core; the tests of a file share what they have started.
+	$(UV) run --no-sync pytest -n auto --dist loadfile
 
 format: .venv  ## Format the code
 	$(UV) run --no-sync ruff check --fix

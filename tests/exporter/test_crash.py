@@ -29,9 +29,9 @@ from tests.simulation.doomed import KILLED, CountingSender, Doomed, Zygote, acce
 from tests.simulation.episodes import make_episode
 
 SEED = int(os.environ.get("CRASH_SEED", "20261121"))
-ROUNDS = 8
+ROUNDS = 7
 """How many processes die at each point."""
-RANDOM_ROUNDS = 30
+RANDOM_ROUNDS = 20
 """How many die whenever it comes, and at any statement."""
 
 POINTS = (
