@@ -29,13 +29,20 @@ from microdollar_semconv import attributes as md
 
 __all__ = [
     "CUSTOMER_KEYS",
+    "ERASED",
     "KEYS_DECISION",
+    "NOBODY",
     "USERS_DECISION",
     "USER_KEYS",
     "Customers",
     "Named",
     "check_keys",
 ]
+
+ERASED: Final = "erased"
+"""The customer that the anonymous sums of erased customers stand under."""
+NOBODY: Final = (UNASSIGNED, ERASED)
+"""What no customer can have for a name; who is called so is not named."""
 
 CUSTOMER_KEYS: Final = ("tenant.id", "customer.id", "customer_id", "app.tenant.id")
 """The attributes that name a customer unless the operator names others; they often come from
@@ -143,7 +150,7 @@ class Customers:
         The note says what disagrees, except the resource, which speaks for what says nothing else.
         """
         said = list(self._said(witness))
-        if inherited and inherited != UNASSIGNED:
+        if inherited and inherited not in NOBODY:
             said.append(_Said(_TRACE, "the trace", inherited))
         user_id = _user(witness)
         for other in others:
@@ -176,12 +183,12 @@ class Customers:
     def _said(self, evidence: Evidence) -> Iterator[_Said]:
         details, attributes = evidence.details, evidence.profile.attributes
         own = details.get(md.CUSTOMER_ID)
-        if own and own != UNASSIGNED:
+        if own and own not in NOBODY:
             yield _Said(_OWN, md.CUSTOMER_ID, own)
         keys = self._keys_at(evidence.started_at)
         for trust, key in keys.of_span:
             named = details.get(key) or attributes.get(key)
-            if named and named != UNASSIGNED:
+            if named and named not in NOBODY:
                 yield _Said(trust, key, named)
         if self._users and (user_id := _user(evidence)):
             mapped = self._users.customer_of(user_id, evidence.started_at)
@@ -189,7 +196,7 @@ class Customers:
                 yield _Said(_TABLE, "the table of users", mapped)
         for key in keys.of_resource:
             of_process = attributes.get(key)
-            if of_process and of_process != UNASSIGNED:
+            if of_process and of_process not in NOBODY:
                 yield _Said(_PROCESS, key, of_process)
 
     def _keys_at(self, moment: int) -> "_Keys":

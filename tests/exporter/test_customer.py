@@ -377,3 +377,4 @@ def test_of_two_spans_about_a_call_the_more_trusted_word_counts(store: Store) ->
 def test_the_word_for_nobody_is_no_customer_whoever_says_it(key: str) -> None:
     """Else its calls would escape `assign`, beside a row of the same name that does not."""
     assert Customers().named(foreign({key: "unassigned"})).customer_id is None
+    assert Customers().named(foreign({key: "erased"})).customer_id is None

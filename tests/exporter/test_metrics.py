@@ -3,6 +3,7 @@
 
 import asyncio
 import re
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -90,6 +91,17 @@ def test_the_counters_say_what_became_of_everything(exporter: Exporter) -> None:
     }
     assert {name: found.get(name) for name in expected} == expected
     assert found["commit_time_seconds_total"] > 0
+
+
+def test_spans_from_the_future_are_booked_and_counted(exporter: Exporter) -> None:
+    """A clock that is wrong by some hours is no news; one that is wrong by a day is."""
+    now = time.time_ns() // 1000
+    day = 86_400_000_000
+    exporter.export(
+        request(call(started_at=now + day - 60_000_000), call(started_at=now + day + 60_000_000))
+    )
+    found = prometheus(exporter)
+    assert (found["span_stored_total"], found["span_ahead_total"]) == (2, 1)
 
 
 def test_no_metric_names_a_customer_or_a_user(exporter: Exporter) -> None:

@@ -3,6 +3,8 @@
 
 import http.client
 import json
+import os
+import signal
 import socket
 import stat
 import threading
@@ -14,6 +16,7 @@ import duckdb
 import pytest
 
 from microdollar_exporter import Connection, connect
+from microdollar_exporter.ask import connect as ask_connect
 from microdollar_exporter.ask import http as ask_http
 from microdollar_exporter.ask.connect import Card
 from microdollar_exporter.ask.report import report_on
@@ -198,6 +201,36 @@ def test_sigterm_ends_running_queries(ledger: Path) -> None:
         assert exporter.terminate() == 0
         thread.join(30)
     assert "interrupted" in str(failures[0])
+
+
+def test_sigterm_does_not_wait_for_a_query_whose_client_has_left(ledger: Path) -> None:
+    """It left before there was an answer to send."""
+    with Exporter(ledger) as exporter:
+        card = Card.read(ledger)
+        assert card is not None
+        asked = json.dumps({"sql": "SELECT * FROM ledger"})
+        os.kill(exporter.pid, signal.SIGSTOP)
+        gone = card.dial()
+        gone.request("POST", "/v1/sql", asked, card.headers)
+        gone.close()
+        os.kill(exporter.pid, signal.SIGCONT)
+        time.sleep(1)
+        assert exporter.status()["queries_running"] == 0
+        assert exporter.terminate() == 0
+
+
+def test_an_exporter_that_does_not_answer_is_not_waited_for_for_ever(
+    ledger: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error says which, and what to do."""
+    monkeypatch.setattr(ask_connect, "_ANSWER_SECONDS", 0.2)
+    with Exporter(ledger) as exporter:
+        os.kill(exporter.pid, signal.SIGSTOP)
+        try:
+            with pytest.raises(QueryFailed, match=r"has not answered within 0 s: see whether"):
+                connect(ledger).sql("SELECT 1")
+        finally:
+            os.kill(exporter.pid, signal.SIGCONT)
 
 
 def test_a_query_without_end_is_interrupted(ledger: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -187,7 +187,16 @@ def test_who_may_read_one_customer_reads_that_one() -> None:
 
 @pytest.mark.parametrize(
     "scope",
-    ["", "all", "read:", "read:customer", "read:customer=", "READ", "read:customer=unassigned"],
+    [
+        "",
+        "all",
+        "read:",
+        "read:customer",
+        "read:customer=",
+        "READ",
+        "read:customer=unassigned",
+        "read:customer=erased",
+    ],
 )
 def test_a_scope_that_is_none_is_refused(tokens: TokenFile, scope: str) -> None:
     """Calls made for nobody are not a customer's either."""

@@ -3,8 +3,8 @@
 
 from typing import NamedTuple
 
+from microdollar_exporter.customer import NOBODY
 from microdollar_exporter.errors import Forbidden, UsageError
-from microdollar_semconv import UNASSIGNED
 
 __all__ = ["ADMIN", "CUSTOMER", "INGEST", "METRICS", "READ", "SCOPES", "Grant", "check_scope"]
 
@@ -33,9 +33,9 @@ def check_scope(text: str) -> str:
     customer = text.removeprefix(CUSTOMER)
     if customer in ("", text):
         raise UsageError(f"the scope is {text!r}: choose from {', '.join(SCOPES)}")
-    if customer == UNASSIGNED:
+    if customer in NOBODY:
         raise UsageError(
-            f"{text!r} names no customer: calls made for nobody belong to the operator"
+            f"{text!r} names no customer: what is for nobody, or for who was erased, is the operator's"
         )
     return text
 

@@ -34,6 +34,8 @@ from microdollar_exporter.store.file import open_file
 __all__ = ["Answers", "Card", "Connection", "NotServed", "Role", "connect", "ledger_file"]
 
 _CONNECT_SECONDS = 5.0
+_ANSWER_SECONDS = 75.0
+"""An exporter interrupts a query after a minute; one that says nothing for longer is stuck."""
 _PATIENCE_SECONDS = 5.0
 _TURN_SECONDS = 0.1
 
@@ -190,10 +192,17 @@ class NotServed(Exception):
 
 def _ask_exporter(card: Card, sql: str, parameters: Sequence[Any]) -> pa.Table:
     connection = card.dial()
+    connection.sock.settimeout(_ANSWER_SECONDS)
     try:
         asked = json.dumps({"sql": sql, "parameters": list(parameters)})
         connection.request("POST", "/v1/sql", asked, card.headers)
         response = connection.getresponse()
+    except TimeoutError as error:
+        connection.close()
+        raise QueryFailed(
+            f"the exporter on {card.host}:{card.port} has not answered within "
+            f"{_ANSWER_SECONDS:.0f} s: see whether it is stopped or overloaded, and restart it"
+        ) from error
     except (OSError, http.client.HTTPException) as error:
         connection.close()
         raise NotServed from error

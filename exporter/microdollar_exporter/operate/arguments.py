@@ -4,12 +4,11 @@
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
+from microdollar_exporter.customer import NOBODY
 from microdollar_exporter.errors import UsageError
 from microdollar_exporter.values import MAX_TEXT, plain
-from microdollar_semconv import UNASSIGNED
 
 __all__ = [
-    "ERASED",
     "Who",
     "customer_of",
     "flag_of",
@@ -18,9 +17,6 @@ __all__ = [
     "text_of",
     "who_of",
 ]
-
-ERASED = "erased"
-"""The customer that the anonymous sums of erased customers stand under."""
 
 
 class Who(NamedTuple):
@@ -61,7 +57,7 @@ def customer_of(arguments: Mapping[str, Any], name: str = "customer") -> str:
         UsageError: it cannot be one.
     """
     customer = text_of(arguments, name)
-    if customer in (UNASSIGNED, ERASED):
+    if customer in NOBODY:
         raise UsageError(f"{name} is {customer!r}, which no customer can have for a name")
     return customer
 

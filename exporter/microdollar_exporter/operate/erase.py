@@ -14,10 +14,9 @@ from typing import Any, Final
 
 import duckdb
 
-from microdollar_exporter.customer import USERS_DECISION
+from microdollar_exporter.customer import ERASED, USERS_DECISION
 from microdollar_exporter.errors import UsageError
 from microdollar_exporter.operate.arguments import (
-    ERASED,
     Who,
     customer_of,
     flag_of,

@@ -39,6 +39,7 @@ _JSON_SHARE = 4
 """Reading JSON takes some times the memory of protobuf, so a request may have this much less."""
 _UNSTORABLE = "cannot be stored, or older than what is kept; the exporter's log says more"
 _MAX_LOGGED = 1000
+_DAY_SECONDS = 86_400.0
 _SILENT_SECONDS = 60.0
 """How long a reason that was logged is not logged again."""
 
@@ -81,8 +82,10 @@ class Ingest:
 
     `requests` counts by door what came; of it, `refused` counts by reason what was not let in or
     not stored, and `abandoned` what its sender did not wait for. `spans` counts what is `evidence`,
-    and `ignored` for not being GenAI; `spans_refused` by reason what can never be stored, and
-    `values_dropped` by attribute what is too long or not of its type.
+    and `ignored` for not being GenAI; `spans_ahead` those of the evidence that begin a day from now
+    or later, by a clock that is wrong: they are booked for that time. `spans_refused` counts by
+    reason what can never be stored, and `values_dropped` by attribute what is too long,
+    unprintable or not of its type.
     """
 
     def __init__(
@@ -112,6 +115,7 @@ class Ingest:
         self.refused: Counter[str] = Counter()
         self.abandoned = 0
         self.spans: Counter[str] = Counter(evidence=0, ignored=0)
+        self.spans_ahead = 0
         self.spans_refused: Counter[str] = Counter()
         self.values_dropped: Counter[str] = Counter()
 
@@ -207,13 +211,24 @@ class Ingest:
         self.spans["ignored"] += reduced.ignored
         self.spans_refused.update(reduced.refused)
         self.values_dropped.update(reduced.values_dropped)
+        self._count_ahead(reduced)
         for service in {profile.service for profile in set(reduced.evidence.profiles)}:
             self._log_once("service", str(service), logging.INFO, f"first calls of {service}")
         for reason in reduced.refused:
             self._log_once("span", reason, logging.WARNING, f"spans are refused: {reason}")
         for name in reduced.values_dropped:
-            message = f"values of {name} are dropped: too long, or not of their type"
+            message = f"values of {name} are dropped: too long, unprintable, or not of their type"
             self._log_once("value", name, logging.WARNING, message)
+
+    def _count_ahead(self, reduced: Reduced) -> None:
+        starts, tomorrow = reduced.evidence.started_at, (time.time() + _DAY_SECONDS) * 1e6
+        if not starts or max(starts) < tomorrow:
+            return
+        for profile, start in zip(reduced.evidence.profiles, starts, strict=True):
+            if start >= tomorrow:
+                self.spans_ahead += 1
+                message = f"spans of {profile.service} begin in the future, and are booked there"
+                self._log_once("ahead", str(profile.service), logging.WARNING, message)
 
     def _log_once(self, kind: str, key: str, level: int, message: str) -> None:
         # The names come from senders, who may think up any number of them.

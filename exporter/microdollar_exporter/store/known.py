@@ -13,6 +13,7 @@ import duckdb
 import pyarrow as pa
 
 from microdollar_exporter.batch import TEXT, Batch
+from microdollar_exporter.customer import NOBODY
 from microdollar_exporter.entry import Entry, Standing
 from microdollar_exporter.evidence import Evidence, Identity
 from microdollar_exporter.store.decisions import Decision
@@ -20,7 +21,6 @@ from microdollar_exporter.store.links import Links
 from microdollar_exporter.store.profiles import Profiles
 from microdollar_exporter.store.registered import registered
 from microdollar_exporter.store.spells import spells
-from microdollar_semconv import UNASSIGNED
 
 __all__ = ["LOCAL_ROOT_KINDS", "WINDOW", "Known"]
 
@@ -265,7 +265,7 @@ class Known:
             SELECT s.trace_id, {_detail("$name")} AS customer, bool_or(s.received_at < $received_at)
             FROM span s JOIN profile p USING (profile_id)
             WHERE s.trace_id IN (SELECT unnest($trace_ids))
-            AND customer <> '{UNASSIGNED}' AND {self._within} GROUP BY ALL ORDER BY ALL""",
+            AND customer NOT IN {NOBODY} AND {self._within} GROUP BY ALL ORDER BY ALL""",
             {
                 "name": attribute,
                 "received_at": self._received_at,
@@ -289,7 +289,7 @@ class Known:
             FROM span s JOIN profile p USING (profile_id)
             WHERE s.trace_id IN (SELECT unnest($trace_ids))
             AND (s.parent_span_id IS NULL OR p.kind IN ({kinds}))
-            AND {_detail("$name")} <> '{UNASSIGNED}' AND {self._within}
+            AND {_detail("$name")} NOT IN {NOBODY} AND {self._within}
             GROUP BY ALL HAVING count(DISTINCT {_detail("$name")}) = 1""",
             {"name": attribute, "trace_ids": list(trace_ids)},
         ).fetchall()

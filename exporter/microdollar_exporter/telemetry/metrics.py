@@ -105,9 +105,14 @@ METRICS: Mapping[str, Instrument] = {
         "Spans from before the time that is kept; they are among the refused ones.",
         lambda of: _one(of.writer.tally.expired),
     ),
+    "span.ahead": Instrument(
+        "{span}",
+        "Spans that begin a day from now or later, and are booked for that time.",
+        lambda of: _one(of.ingest.spans_ahead),
+    ),
     "value.dropped": Instrument(
         "{value}",
-        "Attribute values that are too long or not of their type, by attribute.",
+        "Attribute values that are too long, unprintable or not of their type, by attribute.",
         lambda of: _each(of.ingest.values_dropped, _ATTRIBUTE),
     ),
     "entry.superseded": Instrument(
