@@ -10,7 +10,7 @@ from microdollar._identity import BODY_TAGS
 from microdollar._json import members
 from microdollar._text import label
 
-__all__ = ["Asked", "read_asked"]
+__all__ = ["MEMBERS", "Asked", "read_asked"]
 
 _MAX_REQUEST = 64 * 2**20
 """Bytes of a request body beyond which it is not searched."""
@@ -19,6 +19,9 @@ _LIMITS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 
 _LARGE_TAGS = tuple(name for name in BODY_TAGS if name != "user")
 """In a large body `user` is not looked for: it is the role of each message too."""
+
+MEMBERS = frozenset(("model", "stream", "n", *_LIMITS, *BODY_TAGS))
+"""All of a request's body that is ever looked at."""
 
 
 class Asked(NamedTuple):

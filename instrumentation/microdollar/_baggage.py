@@ -12,7 +12,16 @@ from typing import Any
 
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
 
-__all__ = ["W3CBaggagePropagator", "restore", "withhold", "withholding"]
+from microdollar._guard import guarded
+
+__all__ = [
+    "W3CBaggagePropagator",
+    "restore",
+    "withheld",
+    "withhold",
+    "withholding",
+    "withholding_header",
+]
 
 _withheld: ContextVar[bool] = ContextVar("microdollar_baggage_withheld", default=False)
 
@@ -22,6 +31,11 @@ def withhold() -> bool:
     before = _withheld.get()
     _withheld.set(True)
     return before
+
+
+def withheld() -> bool:
+    """Whether a request to a provider is just being handed to its transport in this context."""
+    return _withheld.get()
 
 
 def restore(before: bool | None) -> None:
@@ -41,3 +55,22 @@ def withholding(inject: Callable[..., None]) -> Callable[..., None]:
             inject(*args, **kwargs)
 
     return inject_unless_withheld
+
+
+def withholding_header(putheader: Callable[..., None]) -> Callable[..., None]:
+    """`http.client.HTTPConnection.putheader` that obeys `withhold`.
+
+    Sentry adds `baggage` there, below every library that is built on it.
+    """
+
+    @functools.wraps(putheader)
+    def putheader_unless_withheld(self: Any, header: Any, *values: Any) -> None:
+        if not (_withheld.get() and _is_baggage(header)):
+            putheader(self, header, *values)
+
+    return putheader_unless_withheld
+
+
+@guarded
+def _is_baggage(header: str | bytes) -> bool:
+    return header.lower() in ("baggage", b"baggage")

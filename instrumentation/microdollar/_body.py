@@ -2,17 +2,18 @@
 """Follow a response body as it passes, and keep nothing of it but the facts."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Protocol
 
 from microdollar._decode import Decode, UnknownEncodingError, decoder
 from microdollar._eventstream import EventStreamParser
-from microdollar._facts import Facts
+from microdollar._facts import NOTHING, Facts
 from microdollar._guard import is_foreign, report, warn_once
 from microdollar._lines import LineParser, ListParser
-from microdollar._skim import Document, TextTooLargeError
-from microdollar._sse import SSEParser
+from microdollar._skim import SMALL, Document, TextTooLargeError
+from microdollar._sse import SSEParser, plain_data
 from microdollar.providers import Endpoint
 
 __all__ = ["Body"]
@@ -21,6 +22,9 @@ _MAX_NAMELESS_EVENTS = 16
 """Events parsed in search of the response's id before only those that matter are."""
 
 _BLANK = b" \t\r\n\xef\xbb\xbf"
+
+_EVENT_END = b"\n\n"
+"""What always ends an event, though another may end without it."""
 
 
 class _Reader(Protocol):
@@ -78,12 +82,12 @@ class Body:
             self._reader.end()
         except Exception as error:
             self._give_up(error)
-        complete = self.facts.complete
-        if in_order and self._complete_at_end and self.facts.usage:
-            complete = True
-        self._reader.facts = replace(
-            self.facts, complete=complete, text_characters=self._reader.characters
-        )
+        facts = self.facts
+        if in_order and self._complete_at_end and facts.usage:
+            facts = replace(facts, complete=True)
+        if self._reader.characters and facts.usage.output is None:
+            facts = replace(facts, text_characters=self._reader.characters)
+        self._reader.facts = facts
 
     def _give_up(self, error: Exception) -> None:
         self._given_up = True
@@ -102,9 +106,11 @@ def _reader(endpoint: Endpoint, content_type: str) -> _Reader:
     if endpoint.results:
         return _ResultReader(endpoint)
     if endpoint.fold is not None:
-        for kind, parser in _STREAMS.items():
-            if content_type.startswith(kind):
-                return _EventReader(endpoint, parser(endpoint.names))
+        kind = content_type.partition(";")[0].rstrip()
+        if kind == "text/event-stream":
+            return _SSEReader(endpoint)
+        if kind in _STREAMS:
+            return _EventReader(endpoint, _STREAMS[kind](endpoint.names))
     return _JSONReader(endpoint)
 
 
@@ -112,11 +118,11 @@ class _Parser(Protocol):
     def feed(self, chunk: bytes) -> Iterator[bytes]: ...
 
 
-_STREAMS: "dict[str, type[SSEParser | LineParser | EventStreamParser]]" = {
-    "text/event-stream": SSEParser,
+_STREAMS: "dict[str, type[LineParser | EventStreamParser]]" = {
     "application/x-ndjson": LineParser,
     "application/ndjson": LineParser,
     "application/jsonl": LineParser,
+    "application/jsonlines": LineParser,
     "application/stream+json": LineParser,
     "application/vnd.amazon.eventstream": EventStreamParser,
 }
@@ -126,29 +132,29 @@ class _EventReader:
     """Folds the events that matter into the facts."""
 
     def __init__(self, endpoint: Endpoint, parser: _Parser) -> None:
-        self.facts = Facts()
+        self.facts = NOTHING
         self.characters = 0
         self._endpoint = endpoint
         self._parser = parser
-        self._nameless = 0
+        self._read = 0
 
     def feed(self, data: bytes) -> None:
         for event in self._parser.feed(data):
-            if self._endpoint.matters.search(event) or self._unnamed():
+            if self._is_unnamed() or self._endpoint.matters.search(event):
                 self._event(event)
-            if self._endpoint.text is not None and self.facts.usage.output is None:
-                self.characters += sum(map(_length, self._endpoint.text.findall(event)))
+            self._count(event)
 
     def end(self) -> None:
         """A line without its end counts, as JSON; an event does not."""
         if isinstance(self._parser, LineParser):
             self._event(self._parser.end())
 
-    def _unnamed(self) -> bool:
-        self._nameless += 1
-        return self._nameless <= _MAX_NAMELESS_EVENTS and self.facts.response_id is None
+    def _is_unnamed(self) -> bool:
+        """Whether the next event has to be read because it may say the response's id."""
+        return self.facts.response_id is None and self._read < _MAX_NAMELESS_EVENTS
 
     def _event(self, data: bytes) -> None:
+        self._read += 1
         if not data.startswith(b"{"):
             return
         try:
@@ -160,9 +166,61 @@ class _EventReader:
         if self._endpoint.fold is not None and isinstance(event, dict):
             self.facts = self._endpoint.fold(self.facts, event)
 
+    def _count(self, events: bytes) -> None:
+        """Count the characters of the answer's text, in case nobody reports its tokens."""
+        if self._endpoint.text is not None:
+            self.characters += _length(self._endpoint.text.findall(events))
 
-def _length(text: bytes) -> int:
-    """The characters of the inside of a JSON string."""
+
+class _SSEReader(_EventReader):
+    """Searches many events at once, and takes apart only those in which something is found."""
+
+    _parser: SSEParser
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        super().__init__(endpoint, SSEParser(endpoint.names))
+        self._begun = b""  # an event whose end has not come yet
+
+    def feed(self, data: bytes) -> None:
+        data = self._begun + data
+        ended, end, begun = data.rpartition(_EVENT_END)
+        if len(begun) > SMALL:
+            ended, end, begun = data, b"", b""
+        run, self._begun = ended + end, begun
+        if not run:
+            return
+        if self._parser.passes(run):
+            self._search(run)
+        else:
+            super().feed(run)
+
+    def end(self) -> None:
+        super().feed(self._begun)
+
+    def _search(self, run: bytes) -> None:
+        event = self._next(run, 0)
+        while event is not None:
+            self._event(event[1])
+            event = self._next(run, event.end())
+        self._count(run)
+
+    def _next(self, run: bytes, start: int) -> re.Match[bytes] | None:
+        """The data of the next event that has to be read."""
+        if self._is_unnamed():
+            return plain_data(run, start)
+        found = self._endpoint.matters.search(run, start)
+        return None if found is None else plain_data(run, found.start())
+
+
+def _length(texts: list[bytes]) -> int:
+    """The characters of the insides of JSON strings."""
+    together = b"".join(texts)
+    if together.isascii() and b"\\" not in together:
+        return len(together)
+    return sum(map(_unescaped_length, texts))
+
+
+def _unescaped_length(text: bytes) -> int:
     if b"\\" not in text:
         return len(text.decode(errors="replace"))
     try:
@@ -199,7 +257,7 @@ class _ResultReader:
     """Reads the results of a batch, line by line. The response itself is no call."""
 
     def __init__(self, endpoint: Endpoint) -> None:
-        self.facts = Facts()
+        self.facts = NOTHING
         self.characters = 0
         self._endpoint = endpoint
         self._parser = LineParser(endpoint.names)

@@ -5,8 +5,8 @@ import os
 import re
 import threading
 import time
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan
@@ -17,12 +17,15 @@ from microdollar import _boot
 from microdollar._body import Body
 from microdollar._customer import Attribution
 from microdollar._facts import (
+    NOTHING,
     Facts,
+    Usage,
     additional_usage,
     estimate_attributes,
     usage_attributes,
 )
 from microdollar._guard import guarded, is_foreign, report
+from microdollar._identity import Identity
 from microdollar._pipeline import Pipeline
 from microdollar.providers import Endpoint, Provider
 from microdollar_semconv import attributes, gen_ai
@@ -31,15 +34,17 @@ __all__ = ["Call", "Request", "any_open", "finish_all"]
 
 _NOT_SENT: Final = frozenset(
     {
-        "ConnectError",
-        "ConnectTimeout",
-        "LocalProtocolError",
-        "PoolTimeout",
-        "ProxyError",
+        # httpx and httpx2
+        *("ConnectError", "ConnectTimeout", "LocalProtocolError", "PoolTimeout", "ProxyError"),
         "UnsupportedProtocol",
+        # urllib3, below requests; botocore
+        *("NewConnectionError", "ConnectTimeoutError"),
+        *("EndpointConnectionError", "ProxyConnectionError"),
+        # aiohttp
+        *("ClientConnectorError", "ConnectionTimeoutError", "InvalidURL"),
     }
 )
-"""Exceptions of httpx and httpx2 after which no request can have reached the provider."""
+"""Exceptions of HTTP libraries after which no request can have reached the provider."""
 
 _ERROR_TYPE = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 """What an error type may look like; anything else in its place might quote the error."""
@@ -64,6 +69,8 @@ class Request:
     server_address: str
     server_port: int | None
     max_output: int | None = None
+    may_ask: bool = False
+    """The app has asked for a stream, and the settings allow to ask for its usage."""
 
 
 class Call:
@@ -80,6 +87,7 @@ class Call:
         "_error_type",
         "_first_chunk",
         "_gathered",
+        "_head_usage",
         "_once",
         "_parent",
         "_pipeline",
@@ -98,6 +106,7 @@ class Call:
         self._pipeline = pipeline
         self._body: Body | None = None
         self._gathered = bytearray()
+        self._head_usage: Usage | None = None
         self._status: int | None = None
         self._error_type: str | None = None
         self._sent = True
@@ -110,6 +119,23 @@ class Call:
         self._started_at = time.time_ns()
         self._started = time.perf_counter_ns()
         _open[id(self)] = self
+
+    @property
+    def request(self) -> Request:
+        """What was known of it before it left."""
+        return self._request
+
+    @property
+    def identity(self) -> Identity:
+        """What reads whom a request says it is for."""
+        return self._pipeline.identity
+
+    @guarded
+    def read_head(self, headers: Any) -> None:
+        """The response's headers, in which some providers count what its body does not."""
+        read = self._request.endpoint.read_head
+        if read is not None:
+            self._head_usage = read(headers)
 
     @guarded
     def respond(self, status: int, content_type: str, content_encoding: str) -> None:
@@ -125,8 +151,7 @@ class Call:
                 self._first_chunk = (time.perf_counter_ns() - self._started) / 1e9
             gathered += chunk
             if len(gathered) >= _GATHERING:
-                self._gathered = bytearray()
-                self._read(bytes(gathered))
+                self._read_gathered()
         except Exception as error:
             if is_foreign(error):
                 raise
@@ -137,15 +162,23 @@ class Call:
         self._read(content)
         self.finish(in_order=True)
 
+    def _read_gathered(self) -> None:
+        gathered, self._gathered = self._gathered, bytearray()
+        if gathered:
+            self._read(bytes(gathered))
+
     @guarded
     def _read(self, data: bytes) -> None:
         if self._body is not None:
             self._body.feed(data)
-            self._report_results(self._body)
+            if self._request.endpoint.results:
+                self._report_results(self._body)
 
     @guarded
     def fail(self, error: BaseException) -> None:
         """The call ends with an exception, which the app is about to see."""
+        if not self._ends():
+            return
         try:
             kind = type(error)
             self._error_type = kind.__qualname__
@@ -156,24 +189,33 @@ class Call:
                 # An event hook of the app may raise for the status before the response gets here.
                 self._status = _status(error)
         finally:
-            self.finish()
+            self._end(in_order=False)
 
     @guarded
     def finish(self, *, in_order: bool = False) -> None:
         """The call ends. Only the first time counts; `in_order` says that the body was whole."""
+        if self._ends():
+            self._end(in_order=in_order)
+
+    def _ends(self) -> bool:
+        """Whether this is the first end of the call, in the process that has begun it."""
         if not self._once.acquire(blocking=False):
-            return
+            return False
         _open.pop(id(self), None)
         # After a fork the call goes on in the parent, which reports it.
-        if self._boot.pid != os.getpid():
-            return
-        facts = Facts()
+        return self._boot.pid == os.getpid()
+
+    def _end(self, *, in_order: bool) -> None:
+        facts = NOTHING
         try:
             if self._body is not None:
-                self._read(bytes(self._gathered))
+                self._read_gathered()
                 self._body.end(in_order=in_order)
-                self._report_results(self._body)
+                if self._request.endpoint.results:
+                    self._report_results(self._body)
                 facts = self._body.facts
+                if self._head_usage and not facts.usage:
+                    facts = replace(facts, usage=self._head_usage, complete=True)
         finally:
             self._body = None
             if not self._request.endpoint.results:
@@ -186,29 +228,31 @@ class Call:
             self._report(facts)
 
     def _report(self, facts: Facts) -> None:
-        """Put the span in the queue, if need be without what cannot be said of the call."""
+        self._pipeline.queue.put(_Ended(self, facts, self._sequence))
+
+    def span(self, ended: "_Ended") -> ReadableSpan:
+        """The span, if need be without what cannot be said of the call. Never raises.
+
+        Made as it is: a tracer would take several times as long.
+        """
         error: str | None = None
         values: dict[str, AttributeValue] = {}
         try:
-            error = self._error(facts)
-            values = self._attributes(facts, error)
-        finally:
-            self._pipeline.queue.on_end(self._span(values, failed=error is not None))
-
-    def _span(self, values: dict[str, AttributeValue], *, failed: bool) -> ReadableSpan:
-        """Made here and at once: a tracer would take several times as long."""
+            error = self._error(ended.facts)
+            values = self._attributes(ended, error)
+        except Exception as fault:
+            report("Call.span", fault)
         operation, model = self._request.endpoint.operation, self._request.model
-        duration = time.perf_counter_ns() - self._started
         return ReadableSpan(
             name=operation if model is None else f"{operation} {model}",
-            context=self._pipeline.ids(self._parent),
+            context=ended.context,
             parent=self._parent,
             resource=self._pipeline.resource(),
             attributes=values,
             kind=SpanKind.CLIENT,
-            status=Status(StatusCode.ERROR) if failed else _UNSET,
+            status=_UNSET if error is None else Status(StatusCode.ERROR),
             start_time=self._started_at,
-            end_time=self._started_at + duration,
+            end_time=ended.time,
             instrumentation_scope=self._pipeline.scope,
         )
 
@@ -218,7 +262,8 @@ class Call:
         error = self._error_type or facts.error_type
         return error if error is None or _ERROR_TYPE.fullmatch(error) else "_OTHER"
 
-    def _attributes(self, facts: Facts, error: str | None) -> dict[str, AttributeValue]:
+    def _attributes(self, ended: "_Ended", error: str | None) -> dict[str, AttributeValue]:
+        facts = ended.facts
         request, who = self._request, self.attribution
         values: dict[str, AttributeValue | None] = {
             gen_ai.OPERATION_NAME: request.endpoint.operation,
@@ -231,7 +276,7 @@ class Call:
             attributes.CUSTOMER_ID: who.customer,
             attributes.USER_ID: who.user,
             attributes.BOOT_ID: self._boot.id,
-            attributes.CALL_SEQUENCE: self._sequence,
+            attributes.CALL_SEQUENCE: ended.sequence,
             gen_ai.RESPONSE_ID: facts.response_id,
             gen_ai.RESPONSE_MODEL: facts.model,
             gen_ai.RESPONSE_FINISH_REASONS: facts.finish_reasons or None,
@@ -241,7 +286,7 @@ class Call:
             attributes.RESPONSE_INFERENCE_GEO: facts.inference_geo,
             attributes.USAGE_ADDITIONAL: additional_usage(facts.additional),
             attributes.USAGE_SOURCE: self._usage_source(facts),
-            attributes.BOOT_DROPPED_CALLS: self._boot.dropped_calls,
+            attributes.BOOT_DROPPED_CALLS: ended.dropped_calls,
             gen_ai.RESPONSE_TIME_TO_FIRST_CHUNK: self._first_chunk if request.stream else None,
             gen_ai.ERROR_TYPE: error,
             **usage_attributes(facts.usage),
@@ -262,6 +307,27 @@ class Call:
         if refused or not self._sent:
             return attributes.USAGE_SOURCE_NONE
         return attributes.USAGE_SOURCE_MISSING
+
+
+class _Ended:
+    """A call as it was when it ended, whose span is made when it is exported."""
+
+    __slots__ = ("_call", "_span", "context", "dropped_calls", "facts", "sequence", "time")
+
+    def __init__(self, call: Call, facts: Facts, sequence: int) -> None:
+        self._call = call
+        self._span: ReadableSpan | None = None
+        self.facts = facts
+        self.sequence = sequence
+        self.dropped_calls = call._boot.dropped_calls
+        self.context = call._pipeline.ids(call._parent)
+        self.time = call._started_at + time.perf_counter_ns() - call._started
+
+    def span(self) -> ReadableSpan:
+        """The same however often it is exported."""
+        if self._span is None:
+            self._span = self._call.span(self)
+        return self._span
 
 
 def _status(error: BaseException) -> int | None:

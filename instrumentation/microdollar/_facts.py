@@ -2,14 +2,16 @@
 """What a response says about itself: identity, usage, outcome. Never what it says."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from operator import attrgetter
+from typing import Any, Final
 
 from microdollar_semconv import attributes, gen_ai
 
 __all__ = [
     "MAX_COUNT",
+    "NOTHING",
     "Facts",
     "Usage",
     "additional_usage",
@@ -50,7 +52,7 @@ class Usage:
 
     def __bool__(self) -> bool:
         """Whether anything is reported."""
-        return bool(self.units) or any(count is not None for count in self._counts().values())
+        return bool(self.units) or _values(self) != _NONE_KNOWN
 
     def __add__(self, other: "Usage") -> "Usage":
         """The sum, bucket by bucket; unknown only where both are."""
@@ -63,10 +65,12 @@ class Usage:
         return Usage(**{name: total(mine[name], theirs[name]) for name in mine}, units=units)
 
     def _counts(self) -> dict[str, int | None]:
-        return {name: getattr(self, name) for name in _COUNTS}
+        return dict(zip(_COUNTS, _values(self), strict=True))
 
 
 _COUNTS = tuple(item.name for item in fields(Usage) if item.name != "units")
+_NONE_KNOWN = (None,) * len(_COUNTS)
+_values: Callable[[Usage], tuple[int | None, ...]] = attrgetter(*_COUNTS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +95,10 @@ class Facts:
     complete: bool = False
     wire: Mapping[str, Any] = field(default_factory=dict)
     text_characters: int = 0
+
+
+NOTHING: Final = Facts()
+"""What is known of a response before anything is."""
 
 
 def total(*counts: int | None) -> int | None:

@@ -20,12 +20,18 @@ reraise = False
 """Let faults through. Only our own tests set it."""
 
 _OURS = sys.stdlib_module_names | {
+    "aiohttp",
+    "botocore",
     "httpx",
     "httpx2",
     "microdollar",
     "microdollar_semconv",
+    "multidict",
     "opentelemetry",
+    "requests",
+    "urllib3",
     "wrapt",
+    "yarl",
 }
 """Top-level packages in which a fault of ours can surface on the app's own threads."""
 

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When to patch: `httpx` and `httpx2` as they are imported, each class once.
+"""When to patch: each HTTP library as it is imported, each class once.
 
 Installing the hooks loads nothing that the app does not load itself.
 """
 
+import functools
 import sys
 from collections.abc import Callable
 from types import ModuleType
@@ -17,12 +18,8 @@ from microdollar._settings import Settings
 
 __all__ = ["LIBRARIES", "install", "remove"]
 
-LIBRARIES = ("httpx", "httpx2")
+LIBRARIES = ("httpx", "httpx2", "requests", "aiohttp", "botocore")
 """What is hooked."""
-
-_SIGNER = "botocore.auth"
-"""Signs the headers of requests to AWS. With ours among them a signature would not fit the request
-that leaves without them."""
 
 _settings: Settings | None = None
 """What the meter runs with; None while it is off."""
@@ -40,16 +37,13 @@ def install() -> None:
     _settings = Settings.load()
     if not _waiting:
         _waiting = True
-        for name in LIBRARIES:
-            wrapt.register_post_import_hook(_imported, name)
-        wrapt.register_post_import_hook(_signer_imported, _SIGNER)
+        for name in _PATCHES:
+            wrapt.register_post_import_hook(functools.partial(_imported, name), name)
         return
     # An import hook cannot be taken back, so those of an earlier start still stand.
-    for name in LIBRARIES:
+    for name in _PATCHES:
         if name in sys.modules:
-            _imported(sys.modules[name])
-    if _SIGNER in sys.modules:
-        _signer_imported(sys.modules[_SIGNER])
+            _imported(name, sys.modules[name])
 
 
 def remove() -> None:
@@ -69,35 +63,82 @@ def remove() -> None:
 
 
 @guarded
-def _imported(module: ModuleType) -> None:
+def _imported(name: str, module: ModuleType) -> None:
     if _settings is None:
         return
+    _PATCHES[name](module)
+    if name != _SIGNER and _settings.enabled:
+        _meter(_settings)
+
+
+def _meter(settings: Settings) -> None:
+    """Let what is patched know providers, and start calls."""
+    from microdollar import _baggage, _pipeline, _send, _transmit  # noqa: PLC0415
+
+    _pipeline.start(settings)
+    _transmit.private_from = _send.private_from
+    _transmit.begin = _send.begin
+    _patch(_baggage.W3CBaggagePropagator, "inject", _baggage.withholding)
+    if "http.client" in sys.modules:
+        connection = sys.modules["http.client"].HTTPConnection
+        _patch(connection, "putheader", _baggage.withholding_header)
+
+
+# Also when nothing is metered, our headers are for nobody else.
+
+
+def _patch_httpx(module: ModuleType) -> None:
     from microdollar import _transmit  # noqa: PLC0415
 
-    # Also when nothing is metered: our headers are for nobody else.
     _patch(module.Client, "_send_single_request", _transmit.stripped)
     _patch(module.AsyncClient, "_send_single_request", _transmit.stripped_async)
-    if not _settings.enabled:
-        return
-    from microdollar import _baggage, _pipeline, _send  # noqa: PLC0415
+    if _settings is not None and _settings.enabled:
+        from microdollar import _send  # noqa: PLC0415
 
-    _pipeline.start(_settings)
-    _transmit.is_provider = _send.is_provider
-    _patch(module.Client, "send", _send.metered)
-    _patch(module.AsyncClient, "send", _send.metered_async)
-    _patch(_baggage.W3CBaggagePropagator, "inject", _baggage.withholding)
+        _patch(module.Client, "send", _send.metered)
+        _patch(module.AsyncClient, "send", _send.metered_async)
 
 
-@guarded
-def _signer_imported(module: ModuleType) -> None:
-    if _settings is not None:
-        _patch(module, "SIGNED_HEADERS_BLACKLIST", _and_private)
+def _patch_requests(module: ModuleType) -> None:
+    from microdollar import _requests  # noqa: PLC0415
+
+    _patch(module.HTTPAdapter, "send", _requests.metered)
 
 
-def _and_private(unsigned: list[str]) -> list[str]:
-    from microdollar import _headers  # noqa: PLC0415
+def _patch_aiohttp(module: ModuleType) -> None:
+    from microdollar import _aiohttp  # noqa: PLC0415
 
-    return [*unsigned, *sorted(name.decode() for name in _headers.PRIVATE)]
+    _patch(module.ClientRequest, "send", _aiohttp.stripped)
+    _patch(module.ClientSession, "_request", _aiohttp.metered)
+
+
+def _patch_botocore(module: ModuleType) -> None:
+    from microdollar import _botocore  # noqa: PLC0415
+
+    _patch(module.URLLib3Session, "send", _botocore.metered)
+
+
+def _patch_signer(module: ModuleType) -> None:
+    from microdollar import _identity  # noqa: PLC0415
+
+    names = _identity.private_headers(_settings or Settings())
+    unsigned = sorted(name.decode() for name in names)
+    _patch(module, "SIGNED_HEADERS_BLACKLIST", lambda before: [*before, *unsigned])
+
+
+_SIGNER = "botocore.auth"
+"""Signs the headers of requests to AWS. With ours among them a signature would not fit the request
+that leaves without them."""
+
+_PATCHES: dict[str, Callable[[ModuleType], None]] = {
+    "httpx": _patch_httpx,
+    "httpx2": _patch_httpx,
+    "requests.adapters": _patch_requests,
+    "aiohttp.client": _patch_aiohttp,
+    "botocore.httpsession": _patch_botocore,
+    _SIGNER: _patch_signer,
+}
+"""By the module that defines what is patched."""
 
 
 def _patch(owner: type | ModuleType, name: str, replace: Callable[[Any], Any]) -> None:

@@ -19,7 +19,7 @@ from microdollar import _headers
 from microdollar._customer import Attribution, attribution, joined
 from microdollar._settings import Settings
 
-__all__ = ["BODY_TAGS", "Identity", "fingerprint"]
+__all__ = ["BODY_TAGS", "Identity", "fingerprint", "private_headers"]
 
 BODY_TAGS = ("user", "safety_identifier", "metadata", "labels", "requestMetadata")
 """The members of a request's body that may say it."""
@@ -29,16 +29,22 @@ _CUSTOMER_KEYS = ("customer", "customer_id", "tenant", "tenant_id")
 _USER_KEYS = ("user", "user_id")
 _NOBODY = Attribution()
 
+_THEIRS = (
+    *("x-amz", "x-api-key", "x-client-name", "x-goog-", "x-grok-", "x-ms-", "x-session-"),
+    *("x-stainless-", "x-title", "x-vertex-"),
+)
+"""How the names of headers begin that mean something to providers, and so are left on a request
+also where they are set to name a customer."""
+
 
 class Identity:
     """Reads requests by one set of settings."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._names = _headers.OURS | {
-            name.encode()
-            for name in (*settings.customer_headers, *settings.user_headers, _BEDROCK_METADATA)
-        }
+        aliases = (*settings.customer_headers, *settings.user_headers)
+        self._names = _headers.OURS | {name.encode() for name in (*aliases, _BEDROCK_METADATA)}
+        self.private = private_headers(settings)
 
     def of(self, headers: Any, body: Mapping[str, Any]) -> Attribution:
         """What a request's headers and the tags of its body say."""
@@ -74,6 +80,13 @@ class Identity:
         if not key:
             return None
         return self._settings.api_keys.get(fingerprint(key, self._settings.api_key_salt))
+
+
+def private_headers(settings: Settings) -> frozenset[bytes]:
+    """The names of the headers that no provider is sent, in lower case."""
+    aliases = (*settings.customer_headers, *settings.user_headers)
+    ours = (n for n in aliases if n.startswith("x-") and not n.startswith(_THEIRS))
+    return _headers.PRIVATE | {name.encode() for name in ours}
 
 
 @lru_cache(maxsize=64)

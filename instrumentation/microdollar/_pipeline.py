@@ -129,6 +129,9 @@ def flush(timeout: float) -> bool:
     return delivered
 
 
+_WORKER_END: Final = 0.5
+"""Seconds the end of the process waits for a worker that is not in the middle of an export."""
+
 _exit_waited = 0.0
 """Seconds the end of the process has waited for us so far."""
 
@@ -160,7 +163,8 @@ def _at_exit() -> None:
             "it is" if lost == 1 else "they are",
         )
     for pipeline in _pipelines:
-        pipeline.queue.shutdown()
+        # A subinterpreter can only be ended when no thread runs in it any more.
+        pipeline.queue.shutdown(_WORKER_END)
 
 
 def _flush_at_exit() -> None:

@@ -15,17 +15,17 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import islice, takewhile
 from queue import Empty, SimpleQueue
-from typing import TypeGuard, cast
+from typing import Protocol, TypeGuard, cast
 
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, Context, attach, detach, set_value
-from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from microdollar import _boot, _exporter
 from microdollar._exporter import ExporterUnavailableError
 from microdollar._guard import report, warn_once
 
-__all__ = ["SpanQueue"]
+__all__ = ["Ended", "SpanQueue"]
 
 MAX_BATCH = 256
 """Keeps a request well under the 4 MiB that gRPC receivers accept by default."""
@@ -49,6 +49,13 @@ MAX_REFUSALS = 3
 """Attempts to deliver one span, each while another one was taken, before it is dropped."""
 
 
+class Ended(Protocol):
+    """A call that has ended."""
+
+    def span(self) -> ReadableSpan:
+        """Its span, the same whenever asked for. Never raises."""
+
+
 class _Marker:
     """Travels through the queue behind the spans that were put before it."""
 
@@ -58,15 +65,15 @@ class _Marker:
         self.last = last
 
 
-_Item = ReadableSpan | _Marker
+_Item = Ended | _Marker
 
 
-def _is_span(item: _Item) -> TypeGuard[ReadableSpan]:
+def _is_ended(item: _Item) -> TypeGuard[Ended]:
     return not isinstance(item, _Marker)
 
 
-class SpanQueue(SpanProcessor):
-    """Hands ended spans to an exporter, from one background thread that lives while needed.
+class SpanQueue:
+    """Hands spans of ended calls to an exporter, from a background thread that lives while needed.
 
     `make_exporter` is called in that thread, so that the exporter's libraries, which take 0.2 s
     and more to import, delay neither the start of the app nor its first call.
@@ -105,11 +112,12 @@ class SpanQueue(SpanProcessor):
         """The number of undelivered spans."""
         return len(self._undelivered)
 
-    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Nothing to do."""
+    def put(self, ended: Ended) -> None:
+        """Queue a call, or count it as dropped. Never blocks.
 
-    def on_end(self, span: ReadableSpan) -> None:
-        """Queue a span, or count it as dropped. Never blocks."""
+        Its span is made in the background: many in a row take a fraction of the time of as many
+        in between of what the app does.
+        """
         if len(self) >= self._capacity:
             _boot.current().drop()
             warn_once(
@@ -119,8 +127,8 @@ class SpanQueue(SpanProcessor):
                 self._capacity,
             )
             return
-        self._undelivered.add(id(span))
-        self._incoming.append(span)
+        self._undelivered.add(id(ended))
+        self._incoming.append(ended)
         # Waking the worker costs more than all else here, so that it is not done for each span.
         if self._idle or len(self._incoming) == MAX_BATCH:
             self._wake.put(None)
@@ -177,11 +185,15 @@ class SpanQueue(SpanProcessor):
         if self._worker is not None:
             self._mark(last=True)
 
-    def shutdown(self) -> None:
-        """Abandon what is undelivered."""
+    def shutdown(self, timeout: float = 0.0) -> None:
+        """Abandon what is undelivered. The worker is given `timeout` seconds to end."""
         self._closed = True
         if self._exporter is not None:
             self._exporter.shutdown()
+        worker = self._worker
+        if worker is not None:
+            self._wake.put(None)
+            worker.join(timeout)
 
     def _deliver_here(self, marker: _Marker, timeout: float) -> None:
         """Deliver from this thread: some Pythons start no other while they shut down."""
@@ -262,7 +274,7 @@ class SpanQueue(SpanProcessor):
         now = time.monotonic()
         deadline = now + backoff if backoff else self._last_delivery + GATHERING
         hurry = not backoff and any(isinstance(item, _Marker) for item in self._pending)
-        while not hurry and (backoff or len(self._pending) < self._batch_size):
+        while not (hurry or self._closed) and (backoff or len(self._pending) < self._batch_size):
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 return
@@ -272,7 +284,7 @@ class SpanQueue(SpanProcessor):
 
     def _await_first(self) -> None:
         """Take what is there; while nothing is, sleep."""
-        while not self._pending:
+        while not (self._pending or self._closed):
             # Before looking, so that whoever puts something after the look sees it.
             self._idle = True
             if not self._incoming:
@@ -291,8 +303,8 @@ class SpanQueue(SpanProcessor):
 
     def _deliver(self) -> bool:
         """Export the first batch. One that fails stays, unless it is what cannot be delivered."""
-        spans = cast("Iterator[ReadableSpan]", takewhile(_is_span, self._pending))
-        batch = list(islice(spans, self._batch_size))
+        ended = cast("Iterator[Ended]", takewhile(_is_ended, self._pending))
+        batch = list(islice(ended, self._batch_size))
         if not batch or self._export(batch):
             self._last_delivery = time.monotonic()
             self._batch_size = min(2 * self._batch_size, MAX_BATCH)
@@ -310,11 +322,13 @@ class SpanQueue(SpanProcessor):
         self._refuse(batch[0])
         return True
 
-    def _export(self, batch: list[ReadableSpan]) -> bool:
-        """Whether the Collector has taken the spans, which are then no longer ours to keep."""
+    def _export(self, batch: list[Ended]) -> bool:
+        """Whether the Collector has taken the spans. The calls are then no longer ours to keep."""
         exporter = self.load_exporter()
         try:
-            delivered = exporter is not None and exporter.export(batch) is SpanExportResult.SUCCESS
+            delivered = exporter is not None and (
+                exporter.export([ended.span() for ended in batch]) is SpanExportResult.SUCCESS
+            )
         except Exception as error:
             report("export", error)
             delivered = False
@@ -322,7 +336,7 @@ class SpanQueue(SpanProcessor):
             self._forget(batch)
         return delivered
 
-    def _forget(self, batch: list[ReadableSpan]) -> None:
+    def _forget(self, batch: list[Ended]) -> None:
         if self._pending[0] is batch[0]:
             for _ in batch:
                 self._pending.popleft()
@@ -331,14 +345,14 @@ class SpanQueue(SpanProcessor):
             self._pending.remove(batch[0])
         self._undelivered.difference_update(map(id, batch))
 
-    def _takes_others(self, batch: list[ReadableSpan]) -> bool:
+    def _takes_others(self, batch: list[Ended]) -> bool:
         """Whether the Collector takes another span while it does not take this batch."""
-        others = [item for item in islice(self._pending, len(batch), None) if _is_span(item)]
+        others = [item for item in islice(self._pending, len(batch), None) if _is_ended(item)]
         return bool(others) and not self._exiting and self._export([_jitter.choice(others)])
 
-    def _refuse(self, span: ReadableSpan) -> None:
-        """Drop a span that will never be taken, for it would keep all others waiting."""
-        self._forget([span])
+    def _refuse(self, ended: Ended) -> None:
+        """Drop a call whose span will never be taken, for it would keep all others waiting."""
+        self._forget([ended])
         _boot.current().drop()
         warn_once(
             "refused",

@@ -147,13 +147,18 @@ def _option(variable: str, parse: Callable[[str], Any], default: Any, meaning: s
 class Settings:
     """The table of options: each with its variable, parser, default and meaning."""
 
-    enabled: bool = _option("MICRODOLLAR_ENABLED", _boolean, True, "Whether to meter at all.")
+    enabled: bool = _option(
+        "MICRODOLLAR_ENABLED",
+        _boolean,
+        True,
+        "Whether to meter at all; `false`, `0`, `off` or `no` switches it off.",
+    )
 
     hosts: Mapping[tuple[str, int | None], str] = _option(
         "MICRODOLLAR_HOSTS",
         _hosts,
         {},
-        "Further hosts that speak a provider's wire format: (host, port or any) to provider.",
+        "Further hosts, and whose wire format each speaks: `host[:port]=provider,...`.",
     )
 
     otlp_endpoint: str | None = _option(
@@ -167,7 +172,7 @@ class Settings:
         "MICRODOLLAR_OTLP_PROTOCOL",
         _protocol,
         None,
-        "One of `PROTOCOLS` for metering spans only; else OpenTelemetry's own variables.",
+        "`http/protobuf` or `grpc`, for metering spans only; else OpenTelemetry's own variables.",
     )
 
     queue_size: int = _option(
@@ -221,6 +226,13 @@ class Settings:
         _boolean,
         False,
         "Whether customers, users and tags may look like e-mail addresses.",
+    )
+
+    include_usage: bool = _option(
+        "MICRODOLLAR_INCLUDE_USAGE",
+        _boolean,
+        False,
+        "Whether to ask for the usage of chat streams that the app does not ask for.",
     )
 
     exit_timeout: float = _option(

@@ -7,11 +7,17 @@ from enum import Enum, auto
 
 from microdollar._skim import SMALL, Document
 
-__all__ = ["SSEParser"]
+__all__ = ["SSEParser", "plain_data"]
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 """Only these. `splitlines()` also splits at U+2028 and others, which JSON may hold unescaped."""
 
+_PLAIN = re.compile(
+    rb'(?:(?:(?:event|id|retry)?:[^"\n]*+\n)*+(?:data: ?[^\n]{0,%d}+\n)?+\n)*+' % SMALL
+)
+"""Events with their data in one short line, and before it only what cannot be taken for data."""
+
+_PLAIN_DATA = re.compile(rb"^data: ?([^\n]*+)\n", re.MULTILINE)
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _NAME = 6
 """Bytes that tell a line of data from any other: `data:` and the space that may follow."""
@@ -40,6 +46,19 @@ class SSEParser:
         self._head = b""
         self._after_cr = False
         self._at_start = True
+
+    def passes(self, run: bytes) -> bool:
+        """Whether `run` is whole events in their plain form, one at least, and need not be fed.
+
+        What is in such a run can be searched at once: see `plain_data`.
+        """
+        in_line = self._line is not _Line.UNKNOWN or bool(self._head)
+        if in_line or self._has_data or self._only is not None:
+            return False
+        if b"\r" in run or _PLAIN.fullmatch(run) is None:
+            return False
+        self._at_start = self._after_cr = False
+        return True
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         """The data of the events that `chunk` completes.
@@ -117,3 +136,11 @@ class SSEParser:
             self._data.feed(b"\n")
         self._has_data = True
         self._data.feed(value.removeprefix(b" "))
+
+
+def plain_data(run: bytes, place: int) -> re.Match[bytes] | None:
+    """The data, as group 1, of the event that a place in a run of plain events is in.
+
+    Of an event without data it is the next one's; None if there is none.
+    """
+    return _PLAIN_DATA.search(run, run.rfind(b"\n", 0, place) + 1)

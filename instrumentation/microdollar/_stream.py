@@ -12,17 +12,14 @@ from typing import Any, cast
 
 from microdollar._call import Call
 
-__all__ = ["observed"]
+__all__ = ["Wrapper", "observed", "wrapped"]
 
 
-class _Observed:
-    """What both kinds of stream share."""
+class Wrapper:
+    """A stream around another one, which looks like it."""
 
-    def __init__(self, stream: Any, call: Call) -> None:
+    def __init__(self, stream: Any) -> None:
         self._stream = stream
-        self._call = call
-        # The app may drop the stream without closing it.
-        weakref.finalize(self, call.finish).atexit = False
 
     def __getattr__(self, name: str) -> Any:
         # `elapsed` and whatever else a library or transport keeps on its streams.
@@ -32,21 +29,30 @@ class _Observed:
         return getattr(self._stream, name)
 
 
+class _Observed(Wrapper):
+    """What both kinds of stream share."""
+
+    def __init__(self, stream: Any, call: Call) -> None:
+        super().__init__(stream)
+        self._call = call
+        # The app may drop the stream without closing it.
+        weakref.finalize(self, call.finish).atexit = False
+
+
 class _Sync(_Observed):
     def __iter__(self) -> Iterator[bytes]:
-        source = iter(self._stream)
-        while True:
-            try:
-                chunk = next(source)
-            except StopIteration:
-                self._call.finish(in_order=True)
-                return
-            except BaseException as error:
-                self._call.fail(error)
-                raise
-            # Before the app sees it, because the app may stop at its last event.
-            self._call.observe(chunk)
-            yield chunk
+        observe = self._call.observe
+        try:
+            for chunk in self._stream:
+                observe(chunk)  # before the app sees it, because it may stop at its last event
+                yield chunk
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            self._call.fail(error)
+            raise
+        else:
+            self._call.finish(in_order=True)
 
     def close(self) -> None:
         try:
@@ -57,19 +63,19 @@ class _Sync(_Observed):
 
 class _Async(_Observed):
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        observe = self._call.observe
         source = aiter(self._stream)
         try:
-            while True:
-                try:
-                    chunk = await anext(source)
-                except StopAsyncIteration:
-                    self._call.finish(in_order=True)
-                    return
-                except BaseException as error:
-                    self._call.fail(error)
-                    raise
-                self._call.observe(chunk)
+            async for chunk in source:
+                observe(chunk)
                 yield chunk
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            self._call.fail(error)
+            raise
+        else:
+            self._call.finish(in_order=True)
         finally:
             if isinstance(source, AsyncGenerator):
                 await source.aclose()
@@ -82,19 +88,25 @@ class _Async(_Observed):
 
 
 def observed(stream: Any, call: Call) -> Any:
+    """Wrap a byte stream of httpx or httpx2 in one that a call looks on.
+
+    Raises:
+        TypeError: it is no such stream.
+    """
+    return wrapped(stream, _Sync, _Async, call)
+
+
+def wrapped(stream: Any, sync: type[Any], unsync: type[Any], argument: Any) -> Any:
     """Wrap a byte stream of httpx or httpx2 in one that is of the same library and kind.
 
     Raises:
         TypeError: it is no such stream.
     """
     for base in stream.__class__.__mro__:
-        wrapper = _WRAPPERS.get(base.__name__)
+        wrapper = {"SyncByteStream": sync, "AsyncByteStream": unsync}.get(base.__name__)
         if wrapper is not None:
-            return _class(cast("Any", wrapper), base)(stream, call)
+            return _class(cast("Any", wrapper), base)(stream, argument)
     raise TypeError
-
-
-_WRAPPERS: dict[str, type[_Observed]] = {"SyncByteStream": _Sync, "AsyncByteStream": _Async}
 
 
 @functools.cache

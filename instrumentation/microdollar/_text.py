@@ -11,6 +11,10 @@ UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 def label(value: object, limit: int = 256) -> str | None:
     """`value` if it is a string worth an attribute, cut to `limit` characters; else None."""
-    if not isinstance(value, str) or not value or UNSAFE.search(value):
+    if not isinstance(value, str) or not value or not _is_safe(value):
         return None
     return value[:limit]
+
+
+def _is_safe(text: str) -> bool:
+    return (text.isascii() and text.isprintable()) or UNSAFE.search(text) is None

@@ -6,14 +6,17 @@ request back as it was, since it may look at it or send it again.
 """
 
 import functools
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextvars import ContextVar
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from microdollar import _baggage, _headers
 from microdollar._guard import guarded
 
-__all__ = ["Claimant", "sending", "stripped", "stripped_async"]
+if TYPE_CHECKING:
+    from microdollar._call import Call
+
+__all__ = ["Claimant", "Departure", "Without", "sending", "stripped", "stripped_async", "without"]
 
 
 class Claimant(Protocol):
@@ -27,12 +30,22 @@ sending: ContextVar[Claimant | None] = ContextVar("microdollar_sending", default
 """The send that is under way in this context."""
 
 
-def _no_provider(url: Any) -> bool:  # noqa: ARG001
-    return False
+def _no_provider(url: Any) -> Collection[bytes] | None:  # noqa: ARG001
+    return None
 
 
-is_provider: Callable[[Any], bool] = _no_provider
-"""Whether a URL is a model provider's. While nothing is metered, no provider is known."""
+private_from: Callable[[Any], Collection[bytes] | None] = _no_provider
+"""The headers that a model provider at a URL is not sent; None where there is no provider. While
+nothing is metered, none is known."""
+
+
+def _no_call(request: Any) -> "Call | None":  # noqa: ARG001
+    return None
+
+
+begin: "Callable[[Any], Call | None]" = _no_call
+"""Starts the call that a request of another library than httpx is. While nothing is metered, none
+is started."""
 
 
 def stripped(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -40,12 +53,12 @@ def stripped(original: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(original)
     def send_single_request(self: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
-        without = _without(request)
+        without_private = without(request)
         try:
             return original(self, request, *args, **kwargs)
         finally:
-            if without is not None:
-                without.give_back()
+            if without_private is not None:
+                without_private.give_back()
 
     return send_single_request
 
@@ -55,35 +68,37 @@ def stripped_async(original: Callable[..., Awaitable[Any]]) -> Callable[..., Awa
 
     @functools.wraps(original)
     async def send_single_request(self: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
-        without = _without(request)
+        without_private = without(request)
         try:
             return await original(self, request, *args, **kwargs)
         finally:
-            if without is not None:
-                without.give_back()
+            if without_private is not None:
+                without_private.give_back()
 
     return send_single_request
 
 
 @guarded
-def _without(request: Any) -> "_Without | None":
-    private = is_provider(request.url)
-    names = _headers.names(request.headers, _headers.PRIVATE if private else _headers.OURS)
-    return _Without(request, names, private=private) if names or private else None
+def without(request: Any) -> "Without | None":
+    """Take off a request what is private; None if there is nothing to keep from anybody."""
+    private = private_from(request.url)
+    names = _headers.names(request.headers, _headers.OURS if private is None else private)
+    provider = private is not None
+    return Without(request, names, provider=provider) if names or provider else None
 
 
-class _Without:
+class Without:
     """A request that lacks its private headers, and into which none are injected."""
 
     __slots__ = ("_request", "_taken", "_withheld")
 
-    def __init__(self, request: Any, names: Sequence[str], *, private: bool) -> None:
+    def __init__(self, request: Any, names: Sequence[str], *, provider: bool) -> None:
         self._request = request
-        self._withheld = _baggage.withhold() if private else None
         self._taken = _headers.take(request.headers, names) if names else {}
         claimant = sending.get()
         if claimant is not None and names:
             claimant.claim(request, self._taken)
+        self._withheld = _baggage.withhold() if provider else None
 
     def give_back(self) -> None:
         """Give the app its request back as it was. Never raises."""
@@ -95,3 +110,23 @@ class _Without:
 
 _restore_baggage = guarded(_baggage.restore)
 _restore_headers = guarded(_headers.restore)
+
+
+class Departure:
+    """One physical request of another library than httpx, until its response's head is here."""
+
+    __slots__ = ("_without", "call")
+
+    def __init__(self, request: Any) -> None:
+        self.call = begin(request)
+        self._without = without(request)
+
+    def failed(self, error: BaseException) -> None:
+        """There is no response, and the app is about to see why."""
+        if self.call is not None:
+            self.call.fail(error)
+
+    def give_back(self) -> None:
+        """Give the app its request back as it was. Never raises."""
+        if self._without is not None:
+            self._without.give_back()

@@ -13,9 +13,9 @@ __all__ = ["MicrodollarInstrumentor"]
 
 
 class MicrodollarInstrumentor(BaseInstrumentor):  # type: ignore[misc]
-    """Meters `httpx` and `httpx2`, whichever the app imports.
+    """Meters the HTTP libraries of `_hooks.LIBRARIES`, whichever the app imports.
 
-    It depends on neither, and never raises: an exception here would end auto-instrumentation
+    It depends on none of them, and never raises: an exception here would end auto-instrumentation
     for every other package of the app too.
     """
 

@@ -80,7 +80,7 @@ def time_limit() -> Iterator[None]:
 @pytest.mark.usefixtures("time_limit")
 @pytest.mark.parametrize(
     ("owner", "name"),
-    [(_send, "_port"), (_call.Call, "_attributes"), (_body.Body, "end"), (_skim.Document, "take")],
+    [(_send, "_port"), (_body.Body, "end"), (_skim.Document, "take")],
 )
 def test_what_the_apps_signal_handler_raises_inside_us_reaches_the_app(
     http: ModuleType,

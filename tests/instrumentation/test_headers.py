@@ -213,6 +213,53 @@ def test_baggage_injected_below_us_is_withheld(
         microdollar.uninstrument()
 
 
+ALIASES = {"X-Tenant-Id": "acme", "x-user-id": "u1", "X-Title": "app", "x-account": "a1"}
+
+
+@pytest.mark.parametrize(
+    ("url", "kept"),
+    [
+        ("https://api.openai.com/v1/chat/completions", {"x-title"}),
+        ("https://api.openai.com/v1/models", {"x-title"}),
+        ("https://gateway.example/v1/chat/completions", {name.lower() for name in ALIASES}),
+        ("https://elsewhere.example/", {name.lower() for name in ALIASES}),
+    ],
+)
+def test_the_headers_that_others_use_do_not_reach_a_providers_own_host(
+    http: ModuleType, meter: Meter, monkeypatch: pytest.MonkeyPatch, url: str, kept: set[str]
+) -> None:
+    """A gateway may need them; and what means something to a provider is left, whoever reads it."""
+
+    def answer(request: Any) -> Any:
+        arrived.update(name.lower() for name in ALIASES if name in request.headers)
+        return http.Response(200, json={})
+
+    microdollar.uninstrument()
+    monkeypatch.setenv("MICRODOLLAR_HOSTS", "gateway.example=openai")
+    monkeypatch.setenv("MICRODOLLAR_CUSTOMER_HEADERS", "x-tenant-id,x-title,x-account")
+    microdollar.instrument()
+    arrived: set[str] = set()
+    with http.Client(transport=http.MockTransport(answer)) as client:
+        request = client.build_request("POST", url, json={"model": "m"}, headers=ALIASES)
+        before = sorted(request.headers.raw)
+        client.send(request)
+    assert arrived == kept
+    assert sorted(request.headers.raw) == before
+    for span in meter.spans():
+        assert (span.attributes or {})["microdollar.customer.id"] == "acme"
+        assert (span.attributes or {})["microdollar.user.id"] == "u1"
+
+
+def test_a_header_that_others_use_counts_when_a_hook_adds_it(
+    http: ModuleType, meter: Meter
+) -> None:
+    transport = http.MockTransport(lambda _: http.Response(200, json={}))
+    hooks = {"request": [lambda request: request.headers.update({"x-tenant-id": "acme"})]}
+    with http.Client(transport=transport, event_hooks=hooks) as client:
+        client.post("https://api.openai.com/v1/chat/completions", json={"model": "m"})
+    assert meter.attributes()["microdollar.customer.id"] == "acme"
+
+
 @pytest.mark.usefixtures("in_baggage", "meter")
 def test_baggage_is_only_withheld_during_a_send() -> None:
     carrier: dict[str, str] = {}
@@ -223,14 +270,14 @@ def test_baggage_is_only_withheld_during_a_send() -> None:
 @pytest.mark.usefixtures("meter")
 def test_aws_signatures_do_not_cover_what_does_not_leave() -> None:
     """The SDK signs before the request is sent, and AWS refuses one whose signed headers lack."""
-    auth = pytest.importorskip("botocore.auth")
+    from botocore.auth import SigV4Auth
     from botocore.awsrequest import AWSRequest
     from botocore.credentials import Credentials
 
     def signed() -> str:
-        headers = {**OURS, "baggage": "tenant=acme", "x-other": "1"}
+        headers = {**OURS, "baggage": "tenant=acme", "x-tenant-id": "acme", "x-other": "1"}
         request = AWSRequest("POST", "https://bedrock.example/", headers=headers)
-        auth.SigV4Auth(Credentials("a", "b"), "bedrock", "eu-west-1").add_auth(request)
+        SigV4Auth(Credentials("a", "b"), "bedrock", "eu-west-1").add_auth(request)
         return str(request.headers["Authorization"]).split("SignedHeaders=")[1].split(",")[0]
 
     assert signed() == "host;x-amz-date;x-other"

@@ -2,7 +2,8 @@
 """Metering spans are the app's in trace and resource, and independent of it in all else."""
 
 import random
-from collections.abc import Generator, Iterator
+import time
+from collections.abc import Generator, Iterator, Sequence
 from contextvars import copy_context
 from types import ModuleType
 from typing import Any
@@ -12,12 +13,12 @@ import pytest
 from opentelemetry import baggage, context, trace
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON, Sampler
 from opentelemetry.trace import SpanContext, TraceFlags, TraceState
 
-from microdollar import _pipeline, customer
+from microdollar import _call, _guard, _pipeline, _queue, customer
 from microdollar_semconv import SCOPE_NAME
 from tests.fakes.provider import FakeProvider, sample
 from tests.instrumentation.conftest import Meter
@@ -295,3 +296,43 @@ def test_a_closed_client_makes_no_call(http: ModuleType, meter: Meter) -> None:
     with pytest.raises(RuntimeError, match="closed"):
         client.post("https://api.openai.com/v1/chat/completions", json={})
     assert meter.spans() == ()
+
+
+@pytest.mark.usefixtures("no_app")
+def test_a_call_is_told_of_as_it_was_when_it_ended(
+    http: ModuleType, meter: Meter, fake: FakeProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its span is made later, once, and is the same however often it has to be sent."""
+    monkeypatch.setattr(_queue, "MIN_BACKOFF", 0.001)
+    sent: list[ReadableSpan] = []
+    export = meter.exporter.export
+
+    def refuse_once(spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        sent.extend(spans)
+        return export(spans) if len(sent) > 1 else SpanExportResult.FAILURE
+
+    monkeypatch.setattr(meter.exporter, "export", refuse_once)
+    before = time.time_ns()
+    call(http, fake)
+    after = time.time_ns()
+    span = meter.span()
+    assert sent == [span, span]
+    assert span.start_time is not None
+    assert span.end_time is not None
+    assert before <= span.start_time < span.end_time <= after
+
+
+@pytest.mark.usefixtures("no_app")
+def test_a_call_of_which_nothing_can_be_said_is_still_told_of(
+    http: ModuleType,
+    meter: Meter,
+    fake: FakeProvider,
+    monkeypatch: pytest.MonkeyPatch,
+    warnings_logged: list[str],
+) -> None:
+    monkeypatch.setattr(_guard, "reraise", False)
+    monkeypatch.setattr(_call, "usage_attributes", None)
+    call(http, fake)
+    assert meter.span().attributes == {}
+    (warning,) = warnings_logged
+    assert warning.startswith("microdollar: internal fault in Call.span: TypeError at ")

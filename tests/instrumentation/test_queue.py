@@ -18,8 +18,18 @@ from microdollar._exporter import ExporterUnavailableError
 from microdollar._queue import SpanQueue
 
 
-def span(number: int) -> ReadableSpan:
-    return ReadableSpan(name=str(number))
+class Ended:
+    """A call that has ended, with a number for its name."""
+
+    def __init__(self, number: int) -> None:
+        self._span = ReadableSpan(name=str(number))
+
+    def span(self) -> ReadableSpan:
+        return self._span
+
+
+def span(number: int) -> Ended:
+    return Ended(number)
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -92,7 +102,7 @@ def test_spans_are_delivered_in_order_and_in_batches(
     queue: SpanQueue, collector: Collector
 ) -> None:
     for number in range(600):
-        queue.on_end(span(number))
+        queue.put(span(number))
     assert queue.force_flush()
     assert collector.names == numbers(range(600))
     assert max(collector.sizes) <= 256
@@ -113,7 +123,7 @@ def test_an_outage_loses_nothing_while_there_is_room(
 ) -> None:
     collector.down.set()
     for number in range(600):
-        queue.on_end(span(number))
+        queue.put(span(number))
     until(lambda: collector.attempts > 3)
     assert not queue.force_flush(5)
     collector.down.clear()
@@ -127,10 +137,10 @@ def test_a_full_queue_drops_the_newest_and_counts_them(
 ) -> None:
     collector.down.set()
     for number in range(600):
-        queue.on_end(span(number))
+        queue.put(span(number))
     assert boot.dropped_calls == 0
     for number in range(600, 603):
-        queue.on_end(span(number))
+        queue.put(span(number))
     assert boot.dropped_calls == 3
     (message,) = [one for one in warnings_logged if "queue of 600 is full" in one]
     assert "boot.dropped_calls" in message
@@ -142,7 +152,7 @@ def test_a_full_queue_drops_the_newest_and_counts_them(
 def test_a_batch_that_is_too_big_is_halved(queue: SpanQueue, collector: Collector) -> None:
     collector.limit = 3
     for number in range(40):
-        queue.on_end(span(number))
+        queue.put(span(number))
     assert queue.force_flush()
     assert sorted(map(int, collector.names)) == list(range(40))
 
@@ -154,7 +164,7 @@ def test_a_span_that_is_refused_does_not_keep_the_others(
     """Wherever it stands: it is dropped after three attempts, and counted."""
     collector.poison = str(position)
     for number in range(600):
-        queue.on_end(span(number))
+        queue.put(span(number))
     assert queue.force_flush()
     assert sorted(map(int, collector.names)) == [n for n in range(600) if n != position]
     assert collector.refused[-3:] == [1, 1, 1]
@@ -166,12 +176,12 @@ def test_a_span_that_is_alone_is_kept(
 ) -> None:
     """Nothing tells then whether it is refused or the Collector is away."""
     collector.poison = "1"
-    queue.on_end(span(1))
+    queue.put(span(1))
     until(lambda: len(collector.refused) > 9)
     assert len(queue) == 1
-    queue.on_end(span(2))
-    queue.on_end(span(3))
-    queue.on_end(span(4))
+    queue.put(span(2))
+    queue.put(span(3))
+    queue.put(span(4))
     assert queue.force_flush()
     assert sorted(collector.names) == ["2", "3", "4"]
     assert boot.dropped_calls == 1
@@ -183,10 +193,10 @@ def test_the_first_span_after_a_rest_goes_at_once(
     """What a killed process loses is what it gathered while it was busy."""
     monkeypatch.setattr(_queue, "GATHERING", 3600.0)
     queue = SpanQueue(lambda: collector, capacity=600)
-    queue.on_end(span(1))
+    queue.put(span(1))
     until(lambda: collector.names == ["1"])
-    queue.on_end(span(2))
-    queue.on_end(span(3))
+    queue.put(span(2))
+    queue.put(span(3))
     assert queue.force_flush()
     assert collector.sizes == [1, 2]
     queue.stop()
@@ -207,7 +217,7 @@ def test_an_exporter_that_raises_is_a_failed_export(
         return export(spans)
 
     monkeypatch.setattr(collector, "export", sometimes)
-    queue.on_end(span(1))
+    queue.put(span(1))
     assert queue.force_flush()
     assert collector.names == ["1"]
 
@@ -217,9 +227,9 @@ def test_a_missing_exporter_is_a_failed_export_and_no_fault(boot: _boot.Boot) ->
         raise ExporterUnavailableError
 
     queue = SpanQueue(missing, capacity=1)
-    queue.on_end(span(1))
+    queue.put(span(1))
     assert not queue.force_flush(10)
-    queue.on_end(span(2))
+    queue.put(span(2))
     assert boot.dropped_calls == 1
     queue.shutdown()
     queue.stop()
@@ -228,7 +238,7 @@ def test_a_missing_exporter_is_a_failed_export_and_no_fault(boot: _boot.Boot) ->
 
 def test_a_stopped_queue_starts_again_by_itself(queue: SpanQueue, collector: Collector) -> None:
     for number in range(3):
-        queue.on_end(span(number))
+        queue.put(span(number))
         queue.stop()
         until(lambda: queue._worker is None)
         until(lambda: collector.shut == number + 1)  # noqa: B023
@@ -238,7 +248,7 @@ def test_a_stopped_queue_starts_again_by_itself(queue: SpanQueue, collector: Col
 def test_many_threads_lose_nothing(queue: SpanQueue, collector: Collector) -> None:
     def work(start: int) -> None:
         for number in range(start, start + 100):
-            queue.on_end(span(number))
+            queue.put(span(number))
 
     threads = [threading.Thread(target=work, args=(start,)) for start in range(0, 500, 100)]
     for thread in threads:
@@ -260,14 +270,14 @@ def test_a_span_may_end_in_the_middle_of_another_ones_end(
             self.number = number
 
         def __del__(self) -> None:
-            queue.on_end(span(self.number))
+            queue.put(span(self.number))
 
     threshold = gc.get_threshold()
     gc.set_threshold(1)
     try:
         for number in range(100):
             Trap(2 * number)
-            queue.on_end(span(2 * number + 1))
+            queue.put(span(2 * number + 1))
         gc.collect()
     finally:
         gc.set_threshold(*threshold)
@@ -287,7 +297,7 @@ def test_what_ends_when_no_thread_can_be_started_is_delivered(
     queue.prepare_exit(1, expected=True)
     with monkeypatch.context() as only:
         only.setattr(threading.Thread, "start", refuse)
-        queue.on_end(last)
+        queue.put(last)
         assert queue.force_flush()
     assert collector.names == ["1"]
 
@@ -299,7 +309,7 @@ def test_without_new_threads_a_flush_delivers_itself(
     last = span(1)
     with monkeypatch.context() as only:
         only.setattr(threading.Thread, "start", refuse)
-        queue.on_end(last)
+        queue.put(last)
         assert not queue.force_flush(0)
         assert collector.attempts == 0
         collector.down.set()
@@ -312,7 +322,7 @@ def test_without_new_threads_a_flush_delivers_itself(
 
 def test_at_the_end_a_failed_attempt_is_the_last(queue: SpanQueue, collector: Collector) -> None:
     collector.down.set()
-    queue.on_end(span(1))
+    queue.put(span(1))
     queue.prepare_exit(1, expected=False)
     assert not queue.force_flush(3_600_000)
     assert collector.attempts > 0
@@ -343,7 +353,7 @@ def test_the_end_does_not_wait_for_ever_for_an_exporter_being_loaded(queue: Span
 def test_a_shut_queue_is_not_waited_for(collector: Collector) -> None:
     collector.down.set()
     queue = SpanQueue(lambda: collector, capacity=1)
-    queue.on_end(span(1))
+    queue.put(span(1))
     queue.shutdown()
     assert not queue.force_flush(3_600_000)
     queue.stop()
@@ -353,7 +363,7 @@ def test_a_shut_queue_is_not_waited_for(collector: Collector) -> None:
 def test_a_span_in_the_workers_hands_is_not_delivered(queue: SpanQueue) -> None:
     """From Python 3.13 on, putting hands an item over before the worker runs."""
     queue._worker = threading.current_thread()
-    queue.on_end(span(1))
+    queue.put(span(1))
     item = queue._incoming.popleft()
     assert len(queue) == 1
     assert not queue.force_flush(0)
@@ -368,7 +378,7 @@ def test_a_worker_that_has_died_is_replaced(queue: SpanQueue, collector: Collect
     dead.start()
     dead.join()
     queue._worker = dead
-    queue.on_end(span(1))
+    queue.put(span(1))
     assert queue.force_flush()
     assert collector.names == ["1"]
 
@@ -378,7 +388,7 @@ def test_the_first_failure_is_said_once_and_where(
 ) -> None:
     collector._endpoint = "https://user:secret@collector:4318/v1/traces?key=secret"
     collector.down.set()
-    queue.on_end(span(1))
+    queue.put(span(1))
     until(lambda: collector.attempts > 2)
     assert warnings_logged == [
         "microdollar: metering spans cannot be delivered to https://collector:4318/v1/traces yet; "
@@ -398,7 +408,7 @@ def test_a_fork_starts_a_boot_of_its_own(
 ) -> None:
     monkeypatch.undo()
     collector.down.set()
-    queue.on_end(span(1))
+    queue.put(span(1))
     parent = _boot.current()
     first = parent.next_call()
     context = multiprocessing.get_context("fork")

@@ -2,11 +2,14 @@
 """Results of batches: each is a call when it is downloaded, and nothing else that is got is."""
 
 import json
+import threading
 from types import ModuleType
 from typing import Any
 
 import pytest
 
+import microdollar
+from microdollar import _boot
 from tests.instrumentation.conftest import Meter
 
 URLS = {
@@ -67,6 +70,39 @@ def test_of_thousands_of_results_none_is_lost(http: ModuleType, meter: Meter, ki
     assert len(spans) == count
     total = sum(int(str((span.attributes or {})["gen_ai.usage.input_tokens"])) for span in spans)
     assert total == count * (count - 1) // 2
+
+
+@pytest.mark.parametrize("kind", URLS)
+def test_what_the_queue_cannot_hold_of_a_file_is_counted(
+    http: ModuleType,
+    meter: Meter,
+    monkeypatch: pytest.MonkeyPatch,
+    warnings_logged: list[str],
+    kind: str,
+) -> None:
+    """The app does not wait for the Collector; the numbers of the calls say which are missing."""
+    microdollar.uninstrument()
+    monkeypatch.setenv("MICRODOLLAR_QUEUE_SIZE", "10")
+    microdollar.instrument()
+    gate = threading.Event()
+    export = meter.exporter.export
+    monkeypatch.setattr(
+        meter.exporter, "export", lambda spans: export(spans) if gate.wait(9) else None
+    )
+    dropped = _boot.current().dropped_calls
+    content = b"".join(line(kind, number) + b"\n" for number in range(50))
+    assert get(http, URLS[kind], content, stream=True) == content
+    assert _boot.current().dropped_calls == dropped + 40
+    gate.set()
+    sent = [
+        int(str((span.attributes or {})["microdollar.call.sequence"])) for span in meter.spans()
+    ]
+    assert sent == list(range(sent[0], sent[0] + 10))
+    get(http, URLS[kind], line(kind, 1), stream=False)
+    attributes = meter.attributes()
+    assert attributes["microdollar.call.sequence"] == sent[0] + 50
+    assert attributes["microdollar.boot.dropped_calls"] == dropped + 40
+    assert [text for text in warnings_logged if "queue of 10 is full" in text]
 
 
 @pytest.mark.parametrize(

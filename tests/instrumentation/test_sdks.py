@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import anthropic
+import httpx2
 import openai
 import pytest
 from google import genai
@@ -148,10 +149,17 @@ def test_gemini(meter: Meter, fake: FakeProvider, name: str) -> None:
         check(name, meter.attributes())
 
 
+@pytest.mark.parametrize("over", ["aiohttp", "httpx2"])
 @pytest.mark.parametrize("name", GEMINI)
-def test_gemini_async(meter: Meter, fake: FakeProvider, name: str) -> None:
+def test_gemini_async(meter: Meter, fake: FakeProvider, name: str, over: str) -> None:
     async def call() -> None:
-        async with gemini(fake).aio as client:
+        async with httpx2.AsyncClient() as httpx:
+            chosen: Any = {"httpx_async_client": httpx} if over == "httpx2" else {}
+            options = types.HttpOptions(base_url=fake.url("gemini"), **chosen)
+            await ask(genai.Client(api_key="none", http_options=options))
+
+    async def ask(owner: genai.Client) -> None:
+        async with owner.aio as client:
             arguments: dict[str, Any] = {"model": "gemini-3.6-flash", "contents": "hi"}
             if name.endswith(".sse"):
                 await adrain(await client.models.generate_content_stream(**arguments))

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The environment variables, their values, and what becomes of bad ones."""
 
+from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import microdollar
 from microdollar import providers
 from microdollar._settings import PROVIDERS, Settings, is_switched_off
 
@@ -117,6 +120,28 @@ def test_switched_off(environ: dict[str, str], expected: bool) -> None:
 
 def test_every_provider_can_be_declared() -> None:
     assert set(PROVIDERS) == set(providers.PROVIDERS)
+
+
+def test_the_readme_has_the_table_of_settings() -> None:
+    rows = [
+        f"| `{option.metadata['variable']}` | {default(option.metadata['default'])} "
+        f"| {option.metadata['meaning']} |"
+        for option in fields(Settings)
+    ]
+    readme = (Path(microdollar.__file__).parents[1] / "README.md").read_text()
+    written = [line for line in readme.splitlines() if line.startswith("| `MICRODOLLAR_")]
+    assert written == rows
+
+
+def default(value: object) -> str:
+    """As somebody would set the variable; nothing for what is not set."""
+    if value in (None, "", {}):
+        return ""
+    if isinstance(value, tuple):
+        value = ",".join(value)
+    if isinstance(value, float):
+        value = f"{value:g}"
+    return f"`{str(value).lower()}`"
 
 
 def test_a_disabled_sdk_disables_metering() -> None:

@@ -262,6 +262,7 @@ def test_a_body_that_is_too_large_is_given_up(
     for module in (_skim, _sse):
         monkeypatch.setattr(module, "SMALL", 100)
     monkeypatch.setattr(_skim, "MAX_FRAME", 100)
+    monkeypatch.setattr(_sse.SSEParser, "passes", lambda *_: False)
     monkeypatch.setattr(_skim, "MAX_BODY_FRAME", 100)
     body = sample("openai.chat.json").body
     assert not read(CHAT, "application/json", body).facts.usage

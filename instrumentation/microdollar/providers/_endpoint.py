@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from microdollar._facts import Facts
+from microdollar._facts import Facts, Usage
 from microdollar._text import label
 from microdollar_semconv import attributes
 
@@ -37,6 +37,7 @@ class Endpoint:
         complete_at_end: A stream that ends in order is complete, whatever its last event.
         results: The response is a file of the results of a batch, one in each line, each of which
             is a call that was made earlier.
+        read_head: Usage from the headers of a response, for where its body has none.
         api_type: Value of `openai.api.type`.
         method: The HTTP method.
         exact: What of the usage is exact; for the documentation, as are the next two.
@@ -54,6 +55,7 @@ class Endpoint:
     streams: bool = False
     complete_at_end: bool = False
     results: bool = False
+    read_head: Callable[[Mapping[str, str]], Usage] | None = None
     api_type: str | None = None
     method: str = "POST"
     exact: str = "all tokens"

@@ -29,11 +29,10 @@ def objects(value: object) -> Sequence[Mapping[str, Any]]:
 
 def count(value: object) -> int | None:
     """A count as providers write it, or None."""
-    if isinstance(value, float) and value.is_integer():
+    # The types are those of JSON, where true is no number.
+    if type(value) is float and value.is_integer():
         value = int(value)
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_COUNT:
-        return value
-    return None
+    return value if type(value) is int and 0 <= value <= MAX_COUNT else None
 
 
 def present(wire: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,7 +42,10 @@ def present(wire: Mapping[str, Any]) -> dict[str, Any]:
 
 def first(*values: object) -> int | None:
     """The first that is a count: one number has several spellings."""
-    return next((known for value in values if (known := count(value)) is not None), None)
+    for value in values:
+        if (known := count(value)) is not None:
+            return known
+    return None
 
 
 def units(wire: Mapping[str, Any]) -> dict[str, int]:
@@ -58,8 +60,9 @@ def units(wire: Mapping[str, Any]) -> dict[str, int]:
 
 def error_type(error: object) -> str | None:
     """What an error object calls itself."""
-    found = part(error)
-    return label(found.get("type")) or label(found.get("code")) or label(found.get("status"))
+    if not isinstance(error, dict):
+        return None
+    return label(error.get("type")) or label(error.get("code")) or label(error.get("status"))
 
 
 def reasons(items: object, name: str) -> tuple[str, ...]:

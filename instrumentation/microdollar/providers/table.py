@@ -53,7 +53,7 @@ _TELLING_CHAT, _TELLING_COMPLETIONS, _ = chat.chat(chat.usage, silent="")
 _TELLING = (_TELLING_CHAT, _TELLING_COMPLETIONS, *_COMPATIBLE[2:])
 
 _BACKGROUND = "Retrieving a background response is not a call, so its usage stays unknown."
-_WEBSOCKETS = "Websockets (realtime) do not pass through httpx."
+_WEBSOCKETS = "Websockets (realtime) are not metered."
 _NO_PRICE = "What runs here has no list price."
 
 
@@ -132,10 +132,7 @@ PROVIDERS: Mapping[str, Provider] = {
             invoke.INVOKE_STREAM,
             *(MESSAGES, RESPONSES, CHAT),
         ),
-        limits=(
-            "An application inference profile hides the model it stands for.",
-            "boto3 does not use httpx.",
-        ),
+        limits=("An application inference profile hides the model it stands for.",),
     ),
     "gemini": Provider(
         name="gcp.gemini",
@@ -182,7 +179,7 @@ PROVIDERS: Mapping[str, Provider] = {
         limits=(
             "Searches are billed by the query, and generateContent does not count them.",
             "Results of batches are not counted.",
-            "gRPC does not pass through httpx.",
+            "gRPC is not metered.",
         ),
     ),
     "mistral": _compatible(
@@ -204,7 +201,11 @@ PROVIDERS: Mapping[str, Provider] = {
     "groq": _compatible("groq", "Groq", "api.groq.com", endpoints=_TELLING),
     "deepseek": _compatible("deepseek", "DeepSeek", "api.deepseek.com", endpoints=_TELLING),
     "xai": _compatible(
-        "x_ai", "xAI", "api.x.ai", endpoints=_TELLING, limits=("xai-sdk uses gRPC, not httpx.",)
+        "x_ai",
+        "xAI",
+        "api.x.ai",
+        endpoints=_TELLING,
+        limits=("xai-sdk uses gRPC, which is not metered.",),
     ),
     "openrouter": _compatible(
         "openrouter",

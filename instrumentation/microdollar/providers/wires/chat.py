@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from microdollar._facts import Facts, Usage, distinct, total
+from microdollar._facts import NOTHING, Facts, Usage, distinct, total
 from microdollar._text import label
 from microdollar.providers._endpoint import Endpoint, Fold, Read
 from microdollar.providers._wire import count, error_type, first, objects, part, reasons, units
@@ -72,17 +72,19 @@ def _output(wire: Mapping[str, Any], reasoning: int | None) -> int | None:
     return answer
 
 
+_TOOLS = (
+    *("connectors", "server_tool_use"),
+    *("server_tool_use_details", "server_side_tool_usage_details"),
+)
+_COUNTED = (("search_queries", "num_search_queries"), ("audio_seconds", "prompt_audio_seconds"))
+
+
 def _units(wire: Mapping[str, Any]) -> dict[str, int]:
-    found = {
-        **units(part(wire, "connectors")),
-        **units(part(wire, "server_tool_use")),
-        **units(part(wire, "server_tool_use_details")),
-        **units(part(wire, "server_side_tool_usage_details")),
-    }
-    for unit, name in (
-        ("search_queries", "num_search_queries"),
-        ("audio_seconds", "prompt_audio_seconds"),
-    ):
+    found = {}
+    for name in _TOOLS:
+        if name in wire:
+            found.update(units(part(wire, name)))
+    for unit, name in _COUNTED:
         number = count(wire.get(name))
         if number is not None:
             found[unit] = number
@@ -92,15 +94,17 @@ def _units(wire: Mapping[str, Any]) -> dict[str, int]:
 def _reported(body: Mapping[str, Any], read_usage: ReadUsage) -> Usage:
     """The usage of a body or a chunk: at its top, in Groq's own member, or in a choice."""
     choices = (part(choice, "usage") for choice in objects(body.get("choices")))
-    places = (part(body, "usage"), part(body, "x_groq", "usage"), *choices)
-    return next((known for place in places if (known := read_usage(place))), Usage())
+    for place in (part(body, "usage"), part(body, "x_groq", "usage"), *choices):
+        if place and (known := read_usage(place)):
+            return known
+    return NOTHING.usage
 
 
 def _models(body: Mapping[str, Any], read_usage: ReadUsage) -> list[tuple[str, Usage]]:
     """What the models of a compound system used; its own counts are their sum."""
     sums: dict[str, Usage] = {}
-    for place in (part(body, "usage_breakdown"), part(body, "x_groq", "usage_breakdown")):
-        for item in objects(place.get("models")):
+    for place in (body, part(body, "x_groq")):
+        for item in objects(part(place, "usage_breakdown").get("models")):
             model = label(item.get("model"))
             if model is not None:
                 sums[model] = sums.get(model, Usage()) + read_usage(part(item, "usage"))
@@ -111,7 +115,7 @@ def _models(body: Mapping[str, Any], read_usage: ReadUsage) -> list[tuple[str, U
 
 def read(body: Mapping[str, Any], *, read_usage: ReadUsage = usage) -> Facts:
     """Facts of a whole answer, or of one chunk."""
-    models = _models(body, read_usage)
+    models = _models(body, read_usage) if "usage_breakdown" in body or "x_groq" in body else []
     model, used = models[0] if models else (label(body.get("model")), _reported(body, read_usage))
     return Facts(
         response_id=label(body.get("id")),

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from microdollar._facts import Facts, Usage, total
+from microdollar._text import label
 from microdollar.providers._endpoint import Endpoint
 from microdollar.providers._wire import count, error_type, first, objects, part
 from microdollar.providers.wires import chat, converse, messages
@@ -17,6 +18,7 @@ from microdollar.providers.wires import chat, converse, messages
 __all__ = ["INVOKE", "INVOKE_EMBEDDINGS", "INVOKE_STREAM"]
 
 _METRICS = "amazon-bedrock-invocationMetrics"
+_COUNT = re.compile(r"[0-9]{1,15}")
 
 
 def _usage(body: Mapping[str, Any]) -> Usage:
@@ -46,8 +48,28 @@ def _metrics(body: Mapping[str, Any]) -> Usage:
     )
 
 
+def _read_head(headers: Mapping[str, str]) -> Usage:
+    """Bedrock's own counts, beside a body of any family; input is without cache."""
+
+    def counted(name: str) -> int | None:
+        text = headers.get(f"x-amzn-bedrock-{name}-token-count") or ""
+        return count(int(text)) if _COUNT.fullmatch(text) else None
+
+    return Usage(
+        input_uncached=counted("input"),
+        cache_read=counted("cache-read-input"),
+        cache_write=counted("cache-write-input"),
+        output=counted("output"),
+    )
+
+
+def _read_embedding_head(headers: Mapping[str, str]) -> Usage:
+    used = _read_head(headers)
+    return replace(used, output=0) if used else used
+
+
 def _read(body: Mapping[str, Any]) -> Facts:
-    if body.get("type") in {"message", "error"}:
+    if label(body.get("type")) in {"message", "error"}:
         return replace(messages.read(body), model=None)
     used = _usage(body)
     return Facts(usage=used, error_type=error_type(body.get("error")), complete=bool(used))
@@ -85,17 +107,20 @@ INVOKE_EMBEDDINGS = Endpoint(
     operation="embeddings",
     path=re.compile(r"/model/(?P<model>.*embed.*)/invoke/?$"),
     read=_read_embedding,
-    exact="tokens of Titan",
-    silent="families without a count in the body, such as Cohere's",
+    read_head=_read_embedding_head,
+    exact="tokens of Titan; of others where Bedrock counts them in headers",
+    silent="families without a count in body and headers",
 )
 
 INVOKE = Endpoint(
     operation="chat",
     path=re.compile(r"/model/(?P<model>.+)/invoke/?$"),
     read=_read,
+    read_head=_read_head,
     names=_NAMES,
-    exact="all tokens of Claude, Nova, Titan, Llama, and of models with OpenAI's wire",
-    silent="families without counts in the body, such as Mistral's older ones",
+    exact="all tokens of Claude, Nova, Titan, Llama, and of models with OpenAI's wire; of others "
+    "where Bedrock counts them in headers",
+    silent="families without counts in body and headers",
 )
 
 INVOKE_STREAM = Endpoint(
