@@ -108,7 +108,7 @@ def _distribute(parts: Mapping[Line, int], one: int, total: int) -> dict[Line, i
     rounded = {line: part // one for line, part in parts.items()}
 
     def by_remainder(line: Line) -> tuple[int, tuple[tuple[bool, str], ...]]:
-        names = tuple((name is None, "" if name is None else str(name)) for name in line)
+        names = tuple((name is None, str(name)) for name in line)
         return -(parts[line] % one), names
 
     missing = total - sum(rounded.values())

@@ -38,7 +38,7 @@ def read(path: Path) -> "Table":
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     try:
-        text = content.decode()
+        text = content.decode("utf-8-sig")  # some editors begin a file with a mark
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise UsageError(f"{path}:{line}: not UTF-8: save the file in that encoding") from error
@@ -179,7 +179,7 @@ class Table:
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, int | Decimal):
-            self.refuse(name, way_out)
+            self.refuse(name, _unquoted(value, way_out))
         number = Decimal(value)
         exponent = number.as_tuple().exponent
         if not isinstance(exponent, int):  # that of an infinity is a letter
@@ -194,7 +194,7 @@ class Table:
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            self.refuse(name, way_out)
+            self.refuse(name, _unquoted(value, way_out))
         if len(str(value)) > _MOST_DIGITS:
             self.refuse(name, f"write at most {_MOST_DIGITS} digits")
         return value
@@ -235,6 +235,10 @@ class Table:
             type(self)(self.file, (*self.key, name, position), one)
             for position, one in enumerate(value)
         ]
+
+
+def _unquoted(value: Any, way_out: str) -> str:
+    return f"{way_out}, without quotes" if isinstance(value, str) else way_out
 
 
 def _shown(value: Any) -> str:

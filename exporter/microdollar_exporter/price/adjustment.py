@@ -3,14 +3,11 @@
 
 from collections.abc import Iterable
 from fractions import Fraction
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-__all__ = ["DECIMALS", "Adjustment", "decimal_text", "product"]
+from microdollar_exporter.price.decimals import DECIMALS
 
-DECIMALS: Final = 18
-"""The decimals a product of multipliers can have; what has more is refused."""
-
-_ONE: Final = Fraction(1)
+__all__ = ["Adjustment", "product"]
 
 
 class Adjustment(NamedTuple):
@@ -30,17 +27,11 @@ def product(adjustments: Iterable[Adjustment], *, of_units: bool) -> Fraction:
     Raises:
         ValueError: it has more than 18 decimals.
     """
-    result = _ONE
+    result = Fraction(1)
     for adjustment in adjustments:
         if not (of_units and adjustment.tokens_only):
             result *= Fraction(adjustment.multiply)
-    if result is not _ONE and (result * 10**DECIMALS).denominator != 1:
+    if (result * 10**DECIMALS).denominator != 1:
         names = ", ".join(adjustment.name for adjustment in adjustments)
         raise ValueError(f"{names} multiply to a number of more than {DECIMALS} decimals")
     return result
-
-
-def decimal_text(number: Fraction) -> str:
-    """A number of at most 18 decimals, exactly, without zeros at its end."""
-    whole, fraction = divmod(int(number * 10**DECIMALS), 10**DECIMALS)
-    return f"{whole}.{fraction:0{DECIMALS}d}".rstrip("0").rstrip(".")

@@ -4,6 +4,8 @@
 from dataclasses import astuple, dataclass
 from typing import Any
 
+from microdollar_exporter.price.validity import holds_at
+
 __all__ = ["Alias"]
 
 
@@ -28,11 +30,7 @@ class Alias:
 
     def holds(self, at: int | None) -> bool:
         """Whether it holds at a moment; None is before every other."""
-        if at is None:
-            return self.effective_from is None
-        return (self.effective_from is None or self.effective_from <= at) and (
-            self.effective_to is None or at < self.effective_to
-        )
+        return holds_at(self.effective_from, self.effective_to, at)
 
     def canonical(self) -> list[Any]:
         """The content in lists, strings and integers."""

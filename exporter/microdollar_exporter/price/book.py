@@ -7,15 +7,26 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from microdollar_exporter.price.adjustment import DECIMALS, Adjustment, decimal_text, product
+from microdollar_exporter.price.adjustment import Adjustment, product
 from microdollar_exporter.price.alias import Alias
+from microdollar_exporter.price.decimals import decimal, decimal_text
 from microdollar_exporter.price.disjoint import contradictions
 from microdollar_exporter.price.rules import Rule
 from microdollar_exporter.usage import BUCKETS, PARTS
 
-__all__ = ["ANY", "RATES", "STANDARD", "WEEKDAYS", "Book", "Model", "PriceRow", "Provider"]
+__all__ = [
+    "ANY",
+    "RATES",
+    "STANDARD",
+    "WEEKDAYS",
+    "Book",
+    "Model",
+    "Origin",
+    "PriceRow",
+    "Provider",
+]
 
 STANDARD: Final = "std"
 """The context of an ordinary request. Other contexts are `key=value`, joined by commas: the
@@ -31,6 +42,17 @@ RATES: Final = (*BUCKETS, *PARTS, "audio_cache_read", "image_cache_read", "video
 parts that `Usage` does not tell apart."""
 
 _DAY: Final = 86_400_000_000
+
+
+class Origin(NamedTuple):
+    """The model by whose rules a row is billed, and whether its rates are the source's.
+
+    A source's rates come with all that a source leaves out; an operator's are meant as they are.
+    """
+
+    provider: str
+    model: str
+    is_listed: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +71,8 @@ class PriceRow:
     `layer` says by which kind of override the rates came to be (`rate`, `same_as`, `free`,
     `default`), None for those of the source, and `reason` what the operator said.
     `base_row` is the row that this one repeats: for another time, another model, or with
-    `adjustments`, which multiply what its rates come to.
+    `adjustments`, which multiply what its rates come to. `origin` is the model that it is billed
+    as, None being itself: whoever sells another's model bills it by the other's rules.
 
     `price_row` is the first 16 hexadecimal digits of the SHA-256 of the content: the same
     content has the same id in every book.
@@ -69,6 +92,7 @@ class PriceRow:
     reason: str | None = None
     base_row: str | None = None
     adjustments: tuple[Adjustment, ...] = ()
+    origin: Origin | None = None
     multiplier: Fraction = field(init=False)
     unit_multiplier: Fraction = field(init=False)
     price_row: str = field(init=False)
@@ -86,9 +110,10 @@ class PriceRow:
         object.__setattr__(self, "price_row", digest[:16])
 
     @property
-    def is_listed(self) -> bool:
-        """Whether the rates are the source's, with all that a source leaves out."""
-        return self.layer in (None, "same_as")
+    def billed_as(self) -> Origin:
+        """The model by whose rules this row is billed: its own, or another that is sold by it."""
+        is_listed = self.layer in (None, "same_as")
+        return self.origin or Origin(self.provider, self.model, is_listed)
 
     def canonical(self) -> list[Any]:
         """The content in lists, dicts, strings and integers, without the id."""
@@ -107,7 +132,7 @@ class PriceRow:
         ]
 
 
-_FURTHER: Final = ("weekdays", "layer", "reason", "base_row", "adjustments")
+_FURTHER: Final = ("weekdays", "layer", "reason", "base_row", "adjustments", "origin")
 """What a row's content only has where there is something to say."""
 
 
@@ -136,7 +161,8 @@ class Book:
 
     `id` is the SHA-256 of the canonical content. Source and version are not part of it: two
     releases that say the same are one book. A book with overrides names the `base` it was made
-    from, and has beside it the operator's `aliases` and names of providers.
+    from, and has beside it the operator's `aliases` and names of providers, and the rows that are
+    only `lent` any more: at the provider itself an operator's price has taken their place.
 
     Raises:
         ValueError: the rows of one key overlap, or begin above a threshold of 0.
@@ -152,6 +178,7 @@ class Book:
         base: str | None = None,
         aliases: Iterable[Alias] = (),
         provider_names: Mapping[str, str] | None = None,
+        lent: Iterable[PriceRow] = (),
     ) -> None:
         self.source: Final = source
         self.source_version: Final = source_version
@@ -166,6 +193,7 @@ class Book:
                 adjusted.setdefault((row.provider, row.base_row), []).append(row)
             else:
                 by_key.setdefault((row.provider, row.model, row.context), []).append(row)
+        self.only_lent: Final = tuple(lent)
         self._rows: Final = {key: tuple(rows) for key, rows in by_key.items()}
         self._adjusted: Final = {key: tuple(rows) for key, rows in adjusted.items()}
         for same_key in self._rows.values():
@@ -175,7 +203,10 @@ class Book:
 
     @property
     def rows(self) -> Iterator[PriceRow]:
-        """Every price row, grouped by provider, model and context; adjusted ones come last."""
+        """Every price row, grouped by provider, model and context; adjusted ones come last.
+
+        Those that are only lent are not among them.
+        """
         for rows in (self._rows, self._adjusted):
             for group in rows.values():
                 yield from group
@@ -186,6 +217,15 @@ class Book:
         All three are the book's own ids, matched exactly. Adjusted rows are not among them.
         """
         return self._rows.get((provider, model, context), ())
+
+    def lent(self, provider: str, model: str) -> tuple[PriceRow, ...]:
+        """The rows by which other providers are lent the price of a model: those of the source.
+
+        What an operator agreed with a provider is for calls at that provider alone.
+        """
+        cut = (row for row in self.only_lent if (row.provider, row.model) == (provider, model))
+        own = self.lookup(provider, model)
+        return *(row for row in own if row.layer is None and row.base_row is None), *cut
 
     def adjusted(self, provider: str, base_row: str) -> tuple[PriceRow, ...]:
         """The rows made from another by an operator's adjustments, for calls at a provider.
@@ -206,12 +246,17 @@ class Book:
             content["base"] = self.base
             content["aliases"] = [alias.canonical() for alias in self.aliases]
             content["provider_names"] = dict(self.provider_names)
+        if self.only_lent:
+            content["lent"] = sorted(
+                (row.canonical() for row in self.only_lent), key=_canonical_json
+            )
         return _canonical_json(content)
 
     def table_rows(self) -> list[dict[str, Any]]:
         """The rows for a table: JSON-able, `rates` as exact decimal strings of USD per unit.
 
-        An adjusted row has the rates of its `base_row`, and multipliers beside them.
+        An adjusted row has the rates of its `base_row`, and multipliers beside them. Rows that are
+        only lent are there too: calls are priced by them.
 
         `time_of_day_from` and `time_of_day_to` are microseconds since midnight UTC; None is a
         bound that is midnight itself, or no bound.
@@ -229,7 +274,7 @@ class Book:
                 "weekdays": row.weekdays and ",".join(WEEKDAYS[day] for day in row.weekdays),
                 "over_input_tokens": row.over_input_tokens,
                 "rates": {
-                    name: decimal_text(Fraction(rate, 10**DECIMALS))
+                    name: decimal(rate, 18)
                     for name, rate in {**row.rates, **row.unit_rates}.items()
                 },
                 "layer": "adjust" if row.adjustments else row.layer,
@@ -238,7 +283,7 @@ class Book:
                 "multiplier": decimal_text(row.multiplier) if row.adjustments else None,
                 "unit_multiplier": decimal_text(row.unit_multiplier) if row.adjustments else None,
             }
-            for row in self.rows
+            for row in (*self.rows, *self.only_lent)
         ]
 
 

@@ -9,7 +9,9 @@ from operator import itemgetter
 from typing import Any, Final, NamedTuple, Self
 
 from microdollar_exporter.price.book import STANDARD, Book, PriceRow
-from microdollar_exporter.price.words import decimal
+from microdollar_exporter.price.decimals import decimal
+from microdollar_exporter.price.disjoint import in_force
+from microdollar_exporter.price.renamed import Way, renamed
 
 __all__ = ["MOST_FACTOR", "MOST_SHARE", "Difference", "Move", "difference"]
 
@@ -19,6 +21,10 @@ MOST_FACTOR: Final = Fraction(5)
 """Nor is one in which a single rate moved by more than this factor, up or down."""
 
 _Key = tuple[str, str, str]
+_Model = tuple[str, str]
+"""A provider and a model."""
+_Contexts = Mapping[str, Sequence[PriceRow]]
+"""The rows of a model by their contexts."""
 _Rates = Mapping[str, int]
 _Time = tuple[int | None, int | None]
 _Span = tuple[int, int, int | None] | None
@@ -30,8 +36,10 @@ _Pairs = Mapping[str, _Pair]
 class Move(NamedTuple):
     """One rate that two books do not agree on, and for which calls.
 
-    `old` and `new` are 10⁻¹⁸ USD per token or unit, None where a book has no such rate. `weekday`
-    is 0 on Monday, None on every day. The other fields are those of a `PriceRow`.
+    `old` and `new` are 10⁻¹⁸ USD per token or unit, None where a book has no such rate; in a
+    context that a book does not have, they are the standard ones there. `model` is a name where
+    that leads to another model than before. `weekday` is 0 on Monday, None on every day. The other
+    fields are those of a `PriceRow`.
     """
 
     provider: str
@@ -61,11 +69,12 @@ class Difference:
 
     `new_models` and `gone_models` are pairs of provider and model. `later` are changes for calls
     from a moment on, which is normal; `past` are changes that reach further back, which is a
-    correction of what was said before. `otherwise` are models that other names lead to than before
-    or whose cost an operator adjusts otherwise, and with an empty model providers that have other
-    names or other lenders of prices. `known_rates`
-    counts the rates of the old book by provider, model, context and name, and `moved_rates`
-    those of them that are otherwise or gone, at any time and for any request.
+    correction of what was said before. `otherwise` are models that other names lead to than before,
+    that have a context more or less at no other rates, or whose cost an operator adjusts otherwise,
+    and with an empty model providers that have other names or other lenders of prices.
+    `known_rates` counts the rates of the old book by provider, model, context and name, also by
+    the names that lead elsewhere now, and `moved_rates` those of them that are otherwise or gone,
+    at any time and for any request.
     """
 
     new_models: tuple[tuple[str, str], ...]
@@ -136,44 +145,63 @@ def difference(old: Book, new: Book, since: int) -> Difference:
     `since` parts the later changes from the rewritten past, in microseconds since 1970 UTC: best
     when the old book came, because nothing after that was known to it.
     """
-    before, after = _by_key(old), _by_key(new)
+    before, after = _by_model(old), _by_model(new)
     had, has = _models(old), _models(new)
-    moves = [
-        move
-        for key in sorted(before.keys() | after.keys(), key=_order)
-        if key[:2] in had and key[:2] in has
-        for move in _moves(key, before.get(key, ()), after.get(key, ()))
-    ]
+    ways = [Way(*model, model, model) for model in sorted(had & has)]
+    ways += [way for way in renamed(old, new) if way.means or way.meant in has]
+    moves: list[Move] = []
+    known = {(*model, *rate) for model, rows in before.items() for rate in _known(rows)}
+    same_rates: set[_Model] = set()
+    for way in ways:
+        was, now = before.get(way.meant, {}), after.get(way.means, {}) if way.means else {}
+        known |= {(way.provider, way.name, *rate) for rate in _known(was)}
+        for context in {**was, **now}:
+            key = (way.provider, way.name, context)
+            found = list(_moves(key, _charged(was, context), _charged(now, context)))
+            moves += found
+            if not found and (context in was) is not (context in now):
+                same_rates.add((way.provider, way.name))
+    moves.sort(key=lambda move: _order(move[:3]))
     gone = sorted(had - has)
-    known = {(*key, name) for key, rows in before.items() for row in rows for name in _rates(row)}
-    moved = {(*move[:4],) for move in moves if move.old is not None}
+    moved = {move[:4] for move in moves if move.old is not None} & known
     moved |= {rate for rate in known if rate[:2] in set(gone)}
+    elsewhere = {place for place, _ in set(_ways(old)) ^ set(_ways(new))}
+    elsewhere -= {(provider, "") for provider in old.providers.keys() ^ new.providers.keys()}
     return Difference(
         new_models=tuple(sorted(has - had)),
         gone_models=tuple(gone),
         later=tuple(move for move in moves if move.since is not None and move.since >= since),
         past=tuple(move for move in moves if move.since is None or move.since < since),
-        otherwise=tuple(
-            sorted(
-                {place for place, _ in set(_ways(old)) ^ set(_ways(new))}
-                - (has ^ had)
-                - {(provider, "") for provider in old.providers.keys() ^ new.providers.keys()}
-            )
-        ),
+        otherwise=tuple(sorted((elsewhere | same_rates) - (has ^ had))),
         known_rates=len(known),
         moved_rates=len(moved),
     )
 
 
-def _by_key(book: Book) -> dict[_Key, list[PriceRow]]:
-    found: dict[_Key, list[PriceRow]] = {}
+def _by_model(book: Book) -> Mapping[_Model, _Contexts]:
+    """The rows of each model, but for those that are adjusted."""
+    found: dict[_Model, dict[str, list[PriceRow]]] = {}
     for row in book.rows:
         if not row.adjustments:
-            found.setdefault((row.provider, row.model, row.context), []).append(row)
+            of_model = found.setdefault((row.provider, row.model), {})
+            of_model.setdefault(row.context, []).append(row)
     return found
 
 
-def _models(book: Book) -> set[tuple[str, str]]:
+def _charged(rows: _Contexts, context: str) -> Sequence[PriceRow]:
+    """The rows that a context is charged by: what has no price of its own costs the standard."""
+    return rows.get(context) or rows.get(STANDARD, ())
+
+
+def _known(rows: _Contexts) -> Iterator[tuple[str, str]]:
+    """The contexts of a model, each with the names of the rates it has there."""
+    for context, same in rows.items():
+        for row in same:
+            for name in _rates(row):
+                yield context, name
+
+
+def _models(book: Book) -> set[_Model]:
     """The models a book lists, and those it only has prices of."""
     listed = {(p.id, model.id) for p in book.providers.values() for model in p.models}
     return listed | {(row.provider, row.model) for row in book.rows}
@@ -248,14 +276,7 @@ def _stretches(cells: Sequence[_Pair | None]) -> Iterator[tuple[int, int, _Pair]
 
 def _in_force(rows: Sequence[PriceRow], time: _Time, span: _Span, over: int) -> _Rates:
     """The rates of a request of just over so many input tokens, throughout a stretch of time."""
-    start, end = time
-    holding = [
-        row
-        for row in rows
-        if (row.effective_from is None or (start is not None and row.effective_from <= start))
-        and (row.effective_to is None or (end is not None and row.effective_to >= end))
-        and row.over_input_tokens <= over
-    ]
+    holding = [row for row in in_force(rows, *time) if row.over_input_tokens <= over]
     timed = [
         row
         for row in holding

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from itertools import combinations, groupby, pairwise
 from typing import TYPE_CHECKING
 
+from microdollar_exporter.price.validity import holds_throughout
+
 if TYPE_CHECKING:
     from microdollar_exporter.price.book import PriceRow
 
@@ -27,10 +29,7 @@ def contradictions(rows: Sequence["PriceRow"]) -> Iterator[str]:
 def in_force(rows: Sequence["PriceRow"], start: int | None, end: int | None) -> list["PriceRow"]:
     """The rows that hold over the whole of a period; None is unbounded."""
     return [
-        row
-        for row in rows
-        if (row.effective_from is None or (start is not None and row.effective_from <= start))
-        and (row.effective_to is None or (end is not None and row.effective_to >= end))
+        row for row in rows if holds_throughout(row.effective_from, row.effective_to, start, end)
     ]
 
 
@@ -44,20 +43,23 @@ def _at_once(rows: list["PriceRow"]) -> Iterator[str]:
         for one, other in pairwise(steps):
             if one.over_input_tokens == other.over_input_tokens:
                 yield f"{_named(one)} and {_named(other)} hold at the same time"
-    for one, other in combinations([row for row in windows if row.time_of_day], 2):
+    for one, other in combinations(windows, 2):
         if _overlap(one, other):
             yield f"{_named(one)} and {_named(other)} hold at the same time of day"
 
 
 def _window(row: "PriceRow") -> tuple[tuple[int, int], tuple[int, ...]]:
-    return row.time_of_day or (-1, -1), row.weekdays or ()
+    return row.time_of_day or (0, 0), row.weekdays or ()
 
 
 def _overlap(one: "PriceRow", other: "PriceRow") -> bool:
-    """Whether two rows with a time of day have a moment in common."""
-    first, second = one.time_of_day or (0, 0), other.time_of_day or (0, 0)
+    """Whether two rows have a time of day in common, of which a row for all hours has none.
+
+    The first does not begin after the other.
+    """
+    (_, end), (begin, _) = one.time_of_day or (0, 0), other.time_of_day or (0, 0)
     days = one.weekdays is None or other.weekdays is None or set(one.weekdays) & set(other.weekdays)
-    return bool(days) and first[0] < second[1] and second[0] < first[1]
+    return bool(days) and begin < end
 
 
 def _named(row: "PriceRow") -> str:

@@ -94,9 +94,21 @@ def read_feed(content: bytes) -> Feed:
 
 def _json(content: bytes) -> Any:
     try:
-        return json.loads(content, parse_float=Decimal)
+        return json.loads(content, parse_float=Decimal, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         raise UsageError(f"this is no genai-prices feed: it is no JSON: {error}") from error
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object, if no key of it is there twice: readers take the last one in silence."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(key for key, times in Counter(key for key, _ in pairs).items() if times > 1)
+        raise UsageError(
+            f"the feed has {twice!r} twice in one object, and nobody can say which is meant: take "
+            "another edition of it"
+        )
+    return found
 
 
 def _keys(model: source.ModelInfo) -> Iterator[str]:

@@ -6,7 +6,8 @@ costs some tenths of a second and pydantic; the book it makes needs neither.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -77,6 +78,9 @@ _MOST_DIGITS: Final = 30
 _EXACT_DECIMALS: Final = 12
 _LIST_DECIMALS: Final = 6
 
+_NAMED: Final = 3
+"""How many faults of one kind are named."""
+
 _DAY: Final = 86_400_000_000
 _EPOCH: Final = date(1970, 1, 1)
 
@@ -114,8 +118,11 @@ def import_snapshot(snapshot: DataSnapshot, source_version: str | None = None) -
     is rounded half-even to the 6 decimals that list prices have.
 
     Raises:
-        UsageError: a price is negative or no number.
+        UsageError: a price is negative or no number, or two of the source contradict each other.
     """
+    _refuse_repeated([provider.id for provider in snapshot.providers])
+    for provider in snapshot.providers:
+        _refuse_repeated([f"{provider.id} {model.id}" for model in provider.models])
     reader = _Reader()
     book = Book(
         source=SOURCE,
@@ -135,6 +142,14 @@ def import_snapshot(snapshot: DataSnapshot, source_version: str | None = None) -
         {key: len(models) for key, models in unread if key in _SET_ASIDE},
         {key: tuple(sorted(models)) for key, models in unread if key not in _SET_ASIDE},
     )
+
+
+def _refuse_repeated(named: Sequence[str]) -> None:
+    """Refuse what is there twice: which of both is meant, nobody can say."""
+    repeated = [name for name, times in Counter(named).items() if times > 1]
+    if repeated:
+        names = f"{', '.join(repeated[:_NAMED])}{' …' if repeated[_NAMED:] else ''}"
+        raise UsageError(f"listed twice: {names}; take another edition of the feed")
 
 
 def _provider(provider: source.Provider) -> Provider:
@@ -200,6 +215,8 @@ class _Reader:
             for variant in model.price_variants or ()
             if variant.when.items() <= when.items() and _names_a_price(variant)
         ]
+        for group in (prices, [variant for variant in variants if variant.when == when]):
+            _refuse_repeated([f"{provider} {model.id} {_when(c.constraint)}" for c in group])
         constraints = [c.constraint for c in prices] + [v.constraint for v in variants]
         starts = sorted(
             {c.start_date for c in constraints if isinstance(c, source.StartDateConstraint)}
@@ -229,8 +246,14 @@ class _Reader:
     ) -> Iterator[tuple[int, dict[str, int], dict[str, int]]]:
         """Each threshold of a price with the rates above it; nothing for an empty price."""
         values = {key: value for key, value in vars(price).items() if value is not None}
-        tiered = [v for v in values.values() if isinstance(v, source.TieredPrices)]
-        for over in sorted({0, *(tier.start for value in tiered for tier in value.tiers)}):
+        starts = {
+            key: [tier.start for tier in value.tiers]
+            for key, value in values.items()
+            if isinstance(value, source.TieredPrices)
+        }
+        for key, all_of_key in starts.items():
+            _refuse_repeated([f"{provider} {model} {key} above {start}" for start in all_of_key])
+        for over in sorted({0, *(start for each in starts.values() for start in each)}):
             rates: dict[str, int] = {}
             unit_rates: dict[str, int] = {}
             for key, value in values.items():
@@ -264,6 +287,18 @@ def _names_a_price(variant: source.PriceVariant) -> bool:
     return any(value is not None for value in vars(variant.prices).values())
 
 
+def _when(
+    constraint: source.StartDateConstraint | source.TimeOfDateConstraint | None,
+) -> str:
+    match constraint:
+        case source.StartDateConstraint():
+            return f"from {constraint.start_date}"
+        case source.TimeOfDateConstraint():
+            return f"from {constraint.start_time} to {constraint.end_time}"
+        case _:
+            return "without a date"
+
+
 def _active(
     constraint: source.StartDateConstraint | source.TimeOfDateConstraint | None, instant: datetime
 ) -> bool:
@@ -273,8 +308,9 @@ def _active(
 def _at(value: Decimal | source.TieredPrices, over: int) -> Decimal:
     """The price of a request of just over `over` input tokens: the highest tier reached."""
     if isinstance(value, source.TieredPrices):
-        reached = [tier.price for tier in value.tiers if tier.start <= over]
-        return reached[-1] if reached else value.base
+        reached = [tier for tier in value.tiers if tier.start <= over]
+        highest = max(reached, key=lambda tier: tier.start, default=None)
+        return value.base if highest is None else highest.price
     return value
 
 

@@ -187,4 +187,4 @@ def _exact_names(provider: Provider) -> dict[str, str]:
 
 def _is_version(key: str, model: Model) -> bool:
     stem = without_version(key)
-    return stem == model.id.lower() or stem in model.rule.names() or stem in set(model.rule.stems())
+    return stem == model.id.lower() or stem in model.rule.names() or stem in model.rule.stems()

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from microdollar_exporter.price.adjustment import Adjustment
 from microdollar_exporter.price.alias import Alias
-from microdollar_exporter.price.book import Book, Model, PriceRow, Provider
+from microdollar_exporter.price.book import Book, Model, Origin, PriceRow, Provider
 from microdollar_exporter.price.rules import Rule
 
 __all__ = ["read_book"]
@@ -38,6 +38,7 @@ def read_book(content: str, *, source: str = "", source_version: str = "") -> Bo
             base=said.get("base"),
             aliases=[_alias(alias) for alias in said.get("aliases", ())],
             provider_names=said.get("provider_names"),
+            lent=[_row(row) for row in said.get("lent", ())],
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not the content of a price book: {error}") from error
@@ -63,6 +64,7 @@ def _row(content: list[Any]) -> PriceRow:
     for name in ("time_of_day", "weekdays"):
         said[name] = tuple(said[name]) if said.get(name) else None
     said["adjustments"] = tuple(Adjustment(*one) for one in said.get("adjustments", ()))
+    said["origin"] = Origin(*said["origin"]) if said.get("origin") else None
     return PriceRow(**said)
 
 

@@ -3,11 +3,11 @@
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
 from typing import Final, NamedTuple
 
-from microdollar_exporter.price.book import ANY, STANDARD, Book, PriceRow
+from microdollar_exporter.price.book import ANY, Book, PriceRow
 from microdollar_exporter.price.context import facts, facts_of
 from microdollar_exporter.price.disjoint import in_force
 from microdollar_exporter.price.names import Match, Names
@@ -91,22 +91,25 @@ class Compiler:
             note = f"model {name} is not in the book" if name else "no model"
             return self._otherwise(Price(None, None, "unpriced_model", None, note), start, end)
         call = _Call(provider, found, _facts(row, found), tuple(doubts))
-        standard = self._book.lookup(found.provider, found.model)
-        context, variant = self._variant(call)
-        if not standard and not variant:
+        rows_of = self._book.lent if found.lent else self._book.lookup
+        standard = rows_of(found.provider, found.model)
+        variants = self._variants(call)
+        if not standard and not variants:
             note = f"the book lists {found.provider} {found.model} without a price"
             return self._otherwise(Price(None, None, "unpriced_model", None, note), start, end)
-        rows = [*standard, *variant]
+        rows = [*standard, *(row for same in variants.values() for row in same)]
         rows += [made for base in rows for made in self._book.adjusted(provider, base.price_row)]
         rows += self._book.lookup(ANY, ANY)
         ends = _edges(rows, start, end)
         periods = []
         for first, last in pairwise([start, *ends, end]):
-            now = in_force(variant, first, last)
-            if now or not variant:
-                chosen, missed = now or in_force(standard, first, last), None
+            missed = []
+            for context, same in variants.items():
+                if chosen := in_force(same, first, last):
+                    break
+                missed.append(context)
             else:
-                chosen, missed = in_force(standard, first, last), context
+                chosen = in_force(standard, first, last)
             periods.append(self._period(call, chosen, missed, first, last))
         return Schedule(tuple(ends), tuple(periods))
 
@@ -139,31 +142,33 @@ class Compiler:
             self._reported.add((provider, name))
             log.warning("model %r at %s is priced as a fallback: %s", name, provider, doubt)
 
-    def _variant(self, call: "_Call") -> tuple[str, tuple[PriceRow, ...]]:
-        """The context that a call asked for, and its rows; no rows for the standard one.
+    def _variants(self, call: "_Call") -> dict[str, tuple[PriceRow, ...]]:
+        """The contexts that a call asked for and the book ever has, and their rows; best first.
 
         Facts stack only where the book has them together: as many as it has, the first before the
         later ones. A source lends standard rates only.
         """
         if call.found.lent:
-            return STANDARD, ()
-        asked = call.facts
-        for size in range(len(asked), 0, -1):
-            for together in combinations(asked, size):
-                context = ",".join(sorted(together))
-                if rows := self._book.lookup(call.found.provider, call.found.model, context):
-                    return context, rows
-        return STANDARD, ()
+            return {}
+        contexts = (
+            ",".join(sorted(together))
+            for size in range(len(call.facts), 0, -1)
+            for together in combinations(call.facts, size)
+        )
+        found = {
+            one: self._book.lookup(call.found.provider, call.found.model, one) for one in contexts
+        }
+        return {context: rows for context, rows in found.items() if rows}
 
     def _period(
         self,
         call: "_Call",
         rows: Sequence[PriceRow],
-        missed: str | None,
+        missed: Sequence[str],
         start: int | None,
         end: int | None,
     ) -> Period:
-        """The tariffs of rows that hold over a whole period; `missed` is a context they are not."""
+        """The tariffs of rows that hold over a whole period, in which no row of `missed` does."""
         if not rows:
             return self._or_default(_NOT_IN_FORCE, start, end)
         if rows[0].layer == "free":
@@ -171,11 +176,13 @@ class Compiler:
         adjusted = [self._adjusted(call, row, start, end) for row in rows]
         covered = facts_of(adjusted[0].context)
         doubts = list(call.doubts)
-        if missed and not facts_of(missed) <= covered:
-            doubts.append(f"{missed} has no price of its own at that time")
-            covered |= facts_of(missed)
+        for context in missed:
+            if not facts_of(context) <= covered:
+                doubts.append(f"{context} has no price of its own at that time")
+                covered |= facts_of(context)
         doubts += [f"{fact} has no price of its own" for fact in call.facts if fact not in covered]
-        return self._with_windows(adjusted, tuple(doubts))
+        otherwise = self._or_default(_NOT_IN_FORCE, start, end)
+        return self._with_windows(adjusted, tuple(doubts), otherwise)
 
     def _adjusted(
         self, call: "_Call", row: PriceRow, start: int | None, end: int | None
@@ -189,7 +196,10 @@ class Compiler:
         ]
         return max(made, key=lambda one: len(facts_of(one.context)), default=row)
 
-    def _with_windows(self, rows: Sequence[PriceRow], doubts: tuple[str, ...]) -> Period:
+    def _with_windows(
+        self, rows: Sequence[PriceRow], doubts: tuple[str, ...], otherwise: Period
+    ) -> Period:
+        """The tariffs of rows; `otherwise` holds where they are for other times of day only."""
         of_window: dict[tuple[tuple[int, int] | None, tuple[int, ...] | None], list[PriceRow]] = {}
         for row in rows:
             of_window.setdefault((row.time_of_day, row.weekdays), []).append(row)
@@ -200,7 +210,7 @@ class Compiler:
         )
         plain = of_window.get((None, None))
         if plain is None:
-            return Period(windows=windows, refusal=_NOT_IN_FORCE)
+            return replace(otherwise, windows=windows)
         return Period(*self._ladder(plain), windows, doubts)
 
     def _ladder(self, rows: Iterable[PriceRow]) -> tuple[tuple[int, ...], tuple[Tariff, ...]]:

@@ -124,7 +124,8 @@ class Tariff:
 
     `rates` are in the order of `BUCKETS`, None where the rate is not known to be right;
     `assumed` then holds the nearest one and what is assumed, or nothing. `own` are the row's
-    rates as they stand. `doubts` hold for every usage. `free` is why nothing is charged at all.
+    rates as they stand. `provider` and `model` are whose rules of billing apply. `doubts` hold
+    for every usage. `free` is why nothing is charged at all.
     `adjusted` is what the list cost is multiplied by: that of tokens, and that of units.
     `plain_rates` are those of uncached input, cache reads, 5-minute writes and output in
     picodollars, where an ordinary usage costs nothing but tokens times rates.
@@ -151,7 +152,7 @@ class Tariff:
     @classmethod
     def of(cls, row: PriceRow) -> "Tariff":
         """Compile a price row: decide the rate of each bucket."""
-        own = row.rates
+        own, origin = row.rates, row.billed_as
         exact = {name: own[name] for name in BUCKETS if name in own}
         assumed: dict[str, tuple[int, str]] = {}
         if "cache_write" in own:
@@ -160,12 +161,12 @@ class Tariff:
             if "cache_write_1h" not in own:
                 assumed["cache_write_1h"] = (write, "1-hour cache write at the 5-minute rate")
             # Claude has two lifetimes at two prices wherever it is sold, listed or not.
-            if "cache_write_1h" in own or "claude" in row.model.lower():
+            if "cache_write_1h" in own or "claude" in origin.model.lower():
                 del exact["cache_write"]
                 why = "cache write of unknown lifetime at the 5-minute rate"
                 assumed["cache_write"] = (write, why)
             # A cache kept for hours costs twice the input rate there, which the source leaves out.
-            elif row.provider in _LONG_CACHES and row.is_listed:
+            elif origin.provider in _LONG_CACHES and origin.is_listed:
                 del exact["cache_write"]
                 why = "cache write of unknown lifetime at the shortest one's rate"
                 assumed["cache_write"] = (write, why)
@@ -175,14 +176,14 @@ class Tariff:
                 if name not in exact and name not in assumed:
                     assumed[name] = (own["input_uncached"], f"{name} at the input rate")
         doubts = []
-        if row.time_of_day and row.is_listed:
+        if row.time_of_day and origin.is_listed:
             doubts.append(_UNKNOWN_DAYS if row.weekdays is None else _UNKNOWN_HOLIDAYS)
         if own.get("video_out", own.get("output")) != own.get("output"):
             doubts.append("video output has a rate of its own and is not told apart")
         return cls(
             price_row=row.price_row,
-            provider=row.provider,
-            model=row.model,
+            provider=origin.provider,
+            model=origin.model,
             rates=tuple(exact.get(name) for name in BUCKETS),
             assumed=assumed,
             own=own,

@@ -4,7 +4,7 @@
 from types import MappingProxyType
 from typing import Final
 
-__all__ = ["UNITS", "unit_name"]
+__all__ = ["UNITS", "spellings", "unit_name"]
 
 UNITS: Final = (
     *("web_search", "file_search", "x_search", "code_interpreter", "search_units", "requests"),
@@ -28,3 +28,8 @@ _OTHER_NAMES: Final = MappingProxyType(
 def unit_name(reported: str) -> str:
     """What a book calls a unit that somebody reported."""
     return _OTHER_NAMES.get(reported, reported)
+
+
+def spellings(unit: str) -> tuple[str, ...]:
+    """All the names under which a unit may have been reported, its own first."""
+    return (unit, *(name for name, of in _OTHER_NAMES.items() if of == unit))

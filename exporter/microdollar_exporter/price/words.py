@@ -3,28 +3,27 @@
 
 from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 from typing import Final
 
 from microdollar_exporter.price.book import RATES, WEEKDAYS
+from microdollar_exporter.price.decimals import DECIMALS, decimal
 
-__all__ = ["decimal", "moment", "rate", "reach"]
+__all__ = ["moment", "rate", "reach"]
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY: Final = 86_400_000_000
 
 
-def rate(name: str, value: int) -> str:
-    """A rate of 10⁻¹⁸ USD in dollars: per million tokens, or each for a unit."""
+def rate(name: str, value: int | Fraction) -> str:
+    """A rate of 10⁻¹⁸ USD in dollars: per million tokens, or each for a unit.
+
+    It can have 18 decimals more, as a product with multipliers has.
+    """
+    exact = int(value * 10**DECIMALS)
     if name in RATES:
-        return f"{decimal(value, 12)} USD/MTok"
-    return f"{decimal(value, 18)} USD each"
-
-
-def decimal(number: int, places: int) -> str:
-    """An integer of 10 to the minus `places`, written out without trailing zeros."""
-    whole, rest = divmod(abs(number), 10**places)
-    text = f"{'-' if number < 0 else ''}{whole}"
-    return f"{text}.{rest:0{places}d}".rstrip("0").rstrip(".")
+        return f"{decimal(exact, DECIMALS + 12)} USD/MTok"
+    return f"{decimal(exact, DECIMALS + 18)} USD each"
 
 
 def moment(microseconds: int) -> str:

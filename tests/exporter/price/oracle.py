@@ -43,17 +43,14 @@ class Oracle:
     def _row(self, call: UsageRow) -> PriceRow | None:
         """The row that holds at the call's moment, for its facts, and its size.
 
-        Of the facts it has the most that the book has together at any time, the tier first; where
-        these have no row at that moment, the standard one.
+        Of the facts it has the most that the book has together at that moment, the tier first;
+        the standard one where it has none of them then.
         """
         of_model = self._rows.get((call.provider or "", call.response_model or ""), [])
         now = [row for row in of_model if _holds(row, call.started_at)]
         tier = call.service_tier or ""
         asked = {"batch": "processing=batch"}.get(tier, f"service_tier={tier}")
-        listed = {row.context for row in of_model}
-        contexts = [f"{asked},speed={call.speed}", asked, f"speed={call.speed}"]
-        meant = next((context for context in contexts if context in listed), "std")
-        for context in (meant, "std"):
+        for context in (f"{asked},speed={call.speed}", asked, f"speed={call.speed}", "std"):
             if rows := [row for row in now if row.context == context]:
                 hours = [row for row in rows if row.time_of_day]
                 reached = [

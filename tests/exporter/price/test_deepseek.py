@@ -41,6 +41,19 @@ def test_each_date_has_twice_its_own_rates_at_peak() -> None:
     ]
 
 
+def test_what_ended_with_the_first_day_has_no_peak_hours() -> None:
+    """And what ended a moment later has them for that moment."""
+    began = at("2026-08-17")
+    for ended, peaks in [(began, []), (began + 1, [(began, began + 1)] * 2)]:
+        early = replace(PLAIN, effective_to=ended)
+        made = with_dates([early, *(replace(row, effective_from=ended) for row in GIVEN)])
+        assert [
+            (row.effective_from, row.effective_to)
+            for row in made
+            if row.time_of_day and row.effective_to == ended
+        ] == peaks
+
+
 @pytest.mark.parametrize(
     "changed",
     [
@@ -53,6 +66,7 @@ def test_each_date_has_twice_its_own_rates_at_peak() -> None:
         [GIVEN[0], GIVEN[1], replace(GIVEN[2], time_of_day=(5 * HOUR, 9 * HOUR))],
         [GIVEN[0], GIVEN[1], replace(GIVEN[2], rates=OFF_PEAK)],
         [*GIVEN, replace(PLAIN, over_input_tokens=9)],
+        [*GIVEN, replace(PLAIN, context="speed=fast", effective_to=9)],
         [],
     ],
 )

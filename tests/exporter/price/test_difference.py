@@ -179,6 +179,85 @@ def test_a_model_that_other_names_lead_to_is_named() -> None:
     assert difference(book(rows), book(rows, fallbacks=("q",)), NOW).otherwise == (("p", ""),)
 
 
+NAMED = Rule("or", rules=(Rule("equals", "m"), Rule("equals", "alias")))
+
+
+def named(rules: dict[str, Rule], rows: Sequence[PriceRow]) -> Book:
+    """A book whose models are recognised by these rules."""
+    models = tuple(Model(id=model, rule=rule) for model, rule in rules.items())
+    provider = Provider(id="p", models=models)
+    return Book(source="test", source_version="1", providers=[provider], rows=rows)
+
+
+def test_a_name_that_leads_to_a_dearer_model_has_moved_though_no_rate_has() -> None:
+    others = [row(model=f"m{n}", output=100) for n in range(30)]
+    rows = [row(output=1), row(model="dear", output=6, units={"web_search": 2}), *others]
+    rules = {f"m{n}": Rule("equals", f"m{n}") for n in range(30)}
+    mine, theirs = Rule("equals", "m"), Rule("equals", "dear")
+    old = named({"m": NAMED, "dear": theirs, **rules}, rows)
+    new = named({"m": mine, "dear": Rule("starts_with", "alias"), **rules}, rows)
+    found = difference(old, new, NOW)
+    assert found.past == (
+        move("output", 1, 6, model="alias"),
+        move("web_search", None, 2, model="alias"),
+    )
+    assert (found.known_rates, found.moved_rates) == (34, 1)
+    assert found.refusal() == (
+        "1 rates moved by more than a factor of 5, most output of p alias, 6-fold"
+    )
+
+
+def test_a_name_that_leads_nowhere_any_more_has_lost_its_rates() -> None:
+    rows = [row(output=1)]
+    old, new = named({"m": NAMED}, rows), named({"m": Rule("equals", "m")}, rows)
+    found = difference(old, new, NOW)
+    assert found.past == (move("output", 1, None, model="alias"),)
+    assert (found.known_rates, found.moved_rates) == (2, 1)
+
+
+def test_a_name_that_was_in_doubt_may_lead_to_a_model_of_its_own() -> None:
+    """As when a variant of a model, priced by resemblance so far, is listed at last."""
+    loose, own = Rule("starts_with", "m"), Rule("equals", "m-lite")
+    old = named({"m": loose}, [row(output=9)])
+    new = named({"m-lite": own, "m": loose}, [row(output=9), row(model="m-lite", output=1)])
+    found = difference(old, new, NOW)
+    assert (found.later, found.past, found.moved_rates) == ((), (), 0)
+    assert found.new_models == (("p", "m-lite"),)
+
+
+def test_a_model_by_another_id_is_gone_once_and_its_names_are_compared() -> None:
+    old = named({"m": NAMED}, [row(output=1, input_uncached=1)])
+    new = named({"n": Rule("equals", "alias")}, [row(model="n", output=1, input_uncached=2)])
+    found = difference(old, new, NOW)
+    assert (found.new_models, found.gone_models) == ((("p", "n"),), (("p", "m"),))
+    assert found.past == (move("input_uncached", 1, 2, model="alias"),)
+    assert (found.known_rates, found.moved_rates) == (4, 3)
+
+
+@pytest.mark.parametrize(("rate", "refused"), [(10, False), (11, True)])
+def test_a_context_that_comes_or_goes_is_measured_by_the_standard_rate(
+    rate: int, refused: bool
+) -> None:
+    """Without a price of its own such a call costs the standard one."""
+    others = [row(model=f"m{n}", output=100) for n in range(40)]
+    plain, flex = row(output=2), row(output=rate, context="service_tier=flex")
+    come = between([plain, *others], [plain, flex, *others])
+    gone = between([plain, flex, *others], [plain, *others])
+    assert come.past == (move("output", 2, rate, context="service_tier=flex"),)
+    assert gone.past == (move("output", rate, 2, context="service_tier=flex"),)
+    assert (come.moved_rates, gone.moved_rates) == (0, 1)
+    assert [bool(each.refusal()) for each in (come, gone)] == [refused, refused]
+
+
+def test_a_context_that_costs_what_it_cost_without_is_otherwise_and_nothing_moves() -> None:
+    plain = row(output=2)
+    flex = row(output=2, context="service_tier=flex")
+    for old, new in [([plain], [plain, flex]), ([plain, flex], [plain])]:
+        found = between(old, new)
+        assert (found.past, found.later, found.moved_rates) == ((), (), 0)
+        assert found.otherwise == (("p", "m"),)
+
+
 @pytest.mark.parametrize(("moved", "refused"), [(1, False), (2, True)])
 def test_more_than_a_twentieth_of_the_known_rates_is_too_much(moved: int, refused: bool) -> None:
     """One of twenty is a twentieth, and no more."""

@@ -50,6 +50,21 @@ def test_outside_the_dates_of_every_row_a_model_has_no_price() -> None:
         assert engine.price(call).status == status
 
 
+# What was consumed
+
+
+def test_a_call_that_consumed_units_is_not_free_whatever_its_source_says() -> None:
+    """A source that says nothing was consumed is not believed against a count."""
+    engine = priced_by([PriceRow(provider="p", model="m", rates={}, unit_rates={"pages": 10**16})])
+    for units, answer in [
+        ({}, (0, "free")),
+        ({"pages": 0}, (0, "free")),
+        ({"pages": 2}, (20_000 * MICRODOLLAR, "priced")),
+    ]:
+        price = engine.price(row("p", "m", source="none", units=units))
+        assert charged(price) == answer
+
+
 # How large
 
 
@@ -90,6 +105,20 @@ def test_every_input_bucket_counts_towards_the_threshold(bucket: str) -> None:
         assert engine.price(call).price_row == price_row.price_row
 
 
+def test_tiers_are_in_the_order_of_their_size_however_the_book_lists_them() -> None:
+    rows = [
+        PriceRow(
+            provider="p", model="m", over_input_tokens=over, rates={"input_uncached": over + 1}
+        )
+        for over in (200, 0, 1000)
+    ]
+    for order in (rows, rows[::-1]):
+        engine = priced_by(order)
+        for tokens, price_row in [(200, rows[1]), (201, rows[0]), (1000, rows[0]), (1001, rows[2])]:
+            call = row("p", "m", input_uncached=tokens, output=0)
+            assert engine.price(call).price_row == price_row.price_row
+
+
 # Which context
 
 
@@ -107,6 +136,7 @@ def test_an_ordinary_service_tier_is_the_standard_price(engine: Engine, tier: st
         ("openai", "gpt-6-luna", {"service_tier": "flex"}, 50),
         ("openai", "gpt-6-luna", {"service_tier": "priority"}, 200),
         ("openai", "gpt-6-luna", {"service_tier": "Priority"}, 200),
+        ("openai", "gpt-6-luna", {"service_tier": " priority "}, 200),
         ("openai", "gpt-6-luna", {"service_tier": "fast"}, 200),
         ("openai", "gpt-6-luna", {"service_tier": "batch"}, 50),
         ("anthropic", "claude-haiku-5-5", {"service_tier": "batch"}, 50),
@@ -224,6 +254,17 @@ def test_an_unknown_name_has_no_cost(
     assert engine.price(call) == (None, None, status, None, note)
 
 
+@pytest.mark.parametrize(
+    ("answered", "asked", "named"),
+    [("gpt-98", "gpt-99", "gpt-98"), (None, "gpt-99", "gpt-99"), ("gpt-98", None, "gpt-98")],
+)
+def test_of_two_unknown_names_that_of_the_model_that_answered_is_said(
+    engine: Engine, answered: str | None, asked: str | None, named: str
+) -> None:
+    call = row("openai", answered, request_model=asked, input_uncached=1, output=1)
+    assert engine.price(call).note == f"model {named} is not in the book"
+
+
 def test_the_cache_of_keys_is_bounded_whatever_names_come_in(
     book: Book, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -324,6 +365,14 @@ def test_a_loose_match_is_logged_once_for_each_name_at_a_provider(
         for name in ("gemini-3.6-flash-cyber", "gemini-3.6-flash-other")
     ]
     assert {record.levelname for record in caplog.records} == {"WARNING"}
+    caplog.clear()
+    for answered in (None, "gemini-3.6-flash-said"):
+        names = {"request_model": "gemini-3.6-flash-asked", "input_uncached": 1, "output": 1}
+        engine.price(row("google", answered, **names))
+    assert [record.args[0] for record in caplog.records if isinstance(record.args, tuple)] == [
+        "gemini-3.6-flash-asked",
+        "gemini-3.6-flash-said",
+    ]
 
 
 def test_what_is_logged_of_names_is_bounded(

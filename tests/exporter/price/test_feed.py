@@ -2,6 +2,7 @@
 """The feed of genai-prices is read exactly, and nothing in it is dropped in silence."""
 
 import json
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -108,6 +109,66 @@ def test_the_first_form_is_refused_with_the_way_out() -> None:
 def test_the_third_form_is_refused_by_its_name() -> None:
     with pytest.raises(UsageError, match="third form of the genai-prices feed"):
         read_feed(feed({"units": {}, "providers": one_model()}))
+
+
+def test_what_is_listed_twice_is_refused_by_name() -> None:
+    """Of two that say otherwise nobody knows which is meant, and of two that say the same, why."""
+    [provider] = one_model()
+    [model] = provider["models"]
+    twice = [
+        ([provider, provider], "p"),
+        ([{**provider, "models": [model, model]}], "p m"),
+        ([{**provider, "models": [{**model, "id": i} for i in "abcabcx"]}], "p a, p b, p c"),
+        ([{**provider, "models": [{**model, "id": i} for i in "abcdabcd"]}], "p a, p b, p c …"),
+    ]
+    for raw, said in twice:
+        with pytest.raises(UsageError) as refused:
+            read_feed(feed(raw))
+        assert str(refused.value) == f"listed twice: {said}; take another edition of the feed"
+
+
+@pytest.mark.parametrize(
+    ("constraint", "said"),
+    [
+        ({"start_date": "2026-01-01"}, "from 2026-01-01"),
+        ({"start_time": "01:00:00Z", "end_time": "02:00:00Z"}, "from 01:00:00+00:00 to 02:00:00"),
+        (None, "without a date"),
+    ],
+)
+def test_two_prices_of_a_model_for_one_time_are_refused(constraint: Any, said: str) -> None:
+    dated = [
+        {"constraint": constraint, "prices": {"cache_write_1h_mtok": price}} for price in (1, 2)
+    ]
+    raw = one_model(prices=dated)
+    with pytest.raises(UsageError, match=rf"^listed twice: p m {re.escape(said)}"):
+        read_feed(feed(raw))
+    variants = [{**each, "when": {"processing": "batch"}} for each in dated]
+    with pytest.raises(UsageError, match=rf"^listed twice: p m {re.escape(said)}"):
+        read_feed(feed(one_model(price_variants=variants)))
+    variants[0]["when"] = {"processing": "flex"}
+    assert read_feed(feed(one_model(price_variants=variants)))
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_tiers_are_taken_by_their_starts_whatever_their_order(order: tuple[int, int]) -> None:
+    tiers = [{"start": 100, "price": 2}, {"start": 200, "price": 3}]
+    price = {"base": 1, "tiers": [tiers[each] for each in order]}
+    rows = read_feed(feed(one_model(prices={"cache_write_1h_mtok": price}))).imported.book.rows
+    assert [(r.over_input_tokens, r.rates["cache_write_1h"]) for r in rows] == [
+        (0, 10**12),
+        (100, 2 * 10**12),
+        (200, 3 * 10**12),
+    ]
+    price["tiers"] = [tiers[0], tiers[0]]
+    with pytest.raises(UsageError, match=r"^listed twice: p m cache_write_1h_mtok above 100;"):
+        read_feed(feed(one_model(prices={"cache_write_1h_mtok": price})))
+
+
+def test_a_key_that_an_object_has_twice_is_refused() -> None:
+    """Readers of JSON take the last one in silence."""
+    content = feed(one_model()).replace(b'"id": "m"', b'"id": "m", "id": "n"')
+    with pytest.raises(UsageError, match=r"^the feed has 'id' twice in one object"):
+        read_feed(content)
 
 
 @pytest.mark.parametrize(

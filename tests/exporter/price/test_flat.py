@@ -66,3 +66,16 @@ def test_there_is_none_where_reasoning_has_a_rate_of_its_own() -> None:
     call = row("p", "m", input_uncached=10, output=10, reasoning=4)
     assert engine.price(call).cost == 10 + 6 + 3 * 4
     assert engine.flat(call) is None
+
+
+def test_there_is_none_where_a_call_has_a_fee_or_a_doubt_whatever_it_uses() -> None:
+    """A fee for what it may use is none of them: a call that uses it is no ordinary one."""
+    rates = {"input_uncached": 10**6, "output": 10**6}
+    plain = PriceRow(provider="p", model="m", rates=rates)
+    for made, is_flat in [
+        (replace(plain, unit_rates={"web_search": 10**16}), True),
+        (replace(plain, unit_rates={"requests": 10**16}), False),
+        (replace(plain, rates=rates | {"video_out": 2 * 10**6}), False),
+        (replace(plain, rates=rates | {"video_out": 10**6}), True),
+    ]:
+        assert (priced_by([made]).flat(row("p", "m")) is not None) is is_flat

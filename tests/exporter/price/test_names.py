@@ -5,8 +5,9 @@ import pytest
 from genai_prices.data import providers
 
 from microdollar_exporter.price import Book
+from microdollar_exporter.price.book import Model, Provider
 from microdollar_exporter.price.names import ALIASES, Match, Names
-from microdollar_exporter.price.rules import without_version
+from microdollar_exporter.price.rules import Rule, without_version
 
 
 @pytest.fixture(scope="module")
@@ -178,3 +179,38 @@ def test_whatever_name_the_source_recognises_leads_to_its_model(
 )
 def test_only_a_full_date_or_version_is_taken_off_a_name(name: str, stem: str) -> None:
     assert without_version(name) == stem
+
+
+def names_of(*models: Model) -> Names:
+    """The names of a book whose provider `p` has these models, and lends them to `q`."""
+    providers = [
+        Provider(id="p", models=models),
+        Provider(id="q", models=(), fallbacks=("gone", "p")),
+    ]
+    return Names(Book(source="test", source_version="1", providers=providers, rows=[]))
+
+
+def test_a_name_that_is_spelt_out_goes_before_a_loose_rule_of_an_earlier_model() -> None:
+    early = Model(id="early", rule=Rule("starts_with", "chat"))
+    late = Model(id="late", rule=Rule("equals", "chat-large"))
+    assert names_of(early, late).model("p", "chat-large") == Match("p", "late")
+
+
+@pytest.mark.parametrize("name", ["Chat-X", "chat-x", " CHAT-X ", "chat-x-2026-01-01"])
+def test_the_id_of_a_model_is_its_name_in_any_letters(name: str) -> None:
+    """With a version behind it, too, where a rule has it."""
+    names = names_of(Model(id="Chat-X", rule=Rule("contains", "t-x-20")))
+    assert names.model("p", name) == Match("p", "Chat-X")
+
+
+def test_a_version_behind_a_name_that_is_spelt_out_is_no_doubt() -> None:
+    rule = Rule("or", rules=(Rule("equals", "chat"), Rule("regex", r"^chat-\d")))
+    names = names_of(Model(id="m", rule=rule))
+    assert names.model("p", "chat-2026-01-01") == Match("p", "m")
+    assert names.model("p", "chat-2x") == Match("p", "m", "model matched loosely as m")
+
+
+def test_a_lender_that_the_book_does_not_have_is_passed_over() -> None:
+    names = names_of(Model(id="m", rule=Rule("equals", "m")))
+    doubt = "q has no price of its own, that of p m used"
+    assert names.model("q", "m") == Match("p", "m", doubt, lent=True)

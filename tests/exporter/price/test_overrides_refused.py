@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from microdollar_exporter.errors import UsageError
-from microdollar_exporter.price.overrides import parse, read
+from microdollar_exporter.price.overrides import layer, parse, read
 
 from .overriding import listed
 
@@ -410,6 +410,46 @@ model = "LARGE"
 """
     with pytest.raises(UsageError, match=r"^prices.toml:7: .* of line 2 is: end one"):
         parse(rules, "prices.toml")
+
+
+@pytest.mark.parametrize("first", ["small", "SMALL"])
+def test_models_that_have_their_rates_of_each_other_are_refused(first: str) -> None:
+    """Also by way of a third one, and by any name that the book knows them by."""
+    circle = {first: "large", "large": "new", "new": "small-2026-01-01"}
+    rules = "schema = 1\n" + "".join(
+        f'[[rate]]\nprovider = "maker"\nmodel = "{model}"\n'
+        f'same_as = {{ provider = "maker", model = "{target}" }}\n'
+        for model, target in circle.items()
+    )
+    with pytest.raises(UsageError) as refused:
+        parse(rules, "prices.toml").over(listed())
+    assert str(refused.value) == (
+        "prices.toml:10: [[rate]] has the rates of a model that has its own, by way of line 2, 6: "
+        "write rates in one"
+    )
+
+
+def test_multipliers_that_make_too_many_prices_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Three facts of a request make seven prices of one; so many may be, and no more."""
+    facts = ["speed", "inference_geo", "region"]
+    rules = "schema = 1\n" + "".join(
+        f'[[adjust]]\nname = "{fact}"\nprovider = "other"\nwhen = {{ {fact} = "x" }}\n'
+        "multiply = 2\n"
+        for fact in facts
+    )
+    overrides = parse(rules, "prices.toml")
+    monkeypatch.setattr(layer, "MOST_ADJUSTED", 7)
+    assert sum(bool(row.adjustments) for row in overrides.over(listed()).rows) == 7
+    monkeypatch.setattr(layer, "MOST_ADJUSTED", 6)
+    with pytest.raises(UsageError) as refused:
+        overrides.over(listed())
+    assert str(refused.value) == (
+        "prices.toml:12: [[adjust]] makes more than 6 prices, one for every combination of what "
+        "these ask for: speed, inference_geo, region; say in each whose price it is, with provider "
+        "and model"
+    )
 
 
 def test_a_rate_for_a_context_needs_one_without_it() -> None:

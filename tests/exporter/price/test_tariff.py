@@ -5,6 +5,7 @@ Figures in comments are USD per million tokens, which is microdollars per token.
 """
 
 from fractions import Fraction
+from itertools import combinations
 from typing import Any
 
 import pytest
@@ -175,6 +176,10 @@ def test_buckets_and_parts_that_a_provider_never_reports_are_not_missing(engine:
     [
         ({"input_uncached": -1, "output": 1}, "input_uncached -1 is negative"),
         ({"input_uncached": 1, "output": -7}, "output -7 is negative"),
+        (
+            {"input_uncached": -1, "output": -7, "reasoning": 0},
+            "input_uncached -1 is negative, output -7 is negative",
+        ),
         ({"input_uncached": 1, "output": 1, "reasoning": -1}, "reasoning -1 is negative"),
         (
             {"input_uncached": 1, "output": 1, "units": {"web_search": -2}},
@@ -260,6 +265,29 @@ def test_audio_that_may_be_cached_is_taken_as_uncached_and_said_so_when_it_matte
     )
 
 
+CACHED = ("cache_read", "cache_write_5m", "cache_write_1h", "cache_write")
+
+
+@pytest.mark.parametrize(
+    "cached",
+    [
+        *({name: 40} for name in CACHED),
+        *({one: 20, other: 20} for one, other in combinations(CACHED, 2)),
+        dict.fromkeys(CACHED, 10),
+    ],
+)
+def test_audio_may_be_in_whatever_was_cached_or_written(cached: dict[str, int]) -> None:
+    """Forty tokens of cache may hold all thirty of audio, however they came there."""
+    engine = single(
+        **dict.fromkeys(CACHED, 2), input_uncached=1, audio_in=8, audio_cache_read=5, output=1
+    )
+    call = row("p", "m", input_uncached=100, audio_in=30, output=0, **cached)
+    price = engine.price(call)
+    assert charged(price) == (70 * 1 + 30 * 8 + 40 * 2, "fallback")
+    assert price.note is not None
+    assert "audio_in taken as uncached, part of it may be cached" in price.note
+
+
 def test_audio_that_may_be_cached_is_exact_when_it_makes_no_difference() -> None:
     engine = single(input_uncached=3, audio_in=8, cache_read=1, audio_cache_read=6, output=1)
     call = row("p", "m", input_uncached=100, cache_read=40, audio_in=30, output=0)
@@ -279,6 +307,115 @@ def test_parts_of_an_output_that_nobody_reported_are_not_charged() -> None:
     engine = single(input_uncached=1, output=10, reasoning=3, audio_out=70)
     call = row("p", "m", input_uncached=5, reasoning=100, audio_out=100)
     assert charged(engine.price(call)) == (5, "partial")
+
+
+def test_reasoning_of_an_output_that_nobody_reported_costs_nothing_known() -> None:
+    price = single(input_uncached=1, output=10).price(row("p", "m", input_uncached=5, reasoning=3))
+    assert charged(price) == (5, "partial")
+    assert price.note == "output not reported"
+
+
+def test_parts_of_an_output_without_a_price_have_none_either() -> None:
+    engine = single(input_uncached=1, audio_out=70)
+    price = engine.price(row("p", "m", input_uncached=5, output=100, audio_out=11))
+    assert (charged(price), price.note) == ((5, "partial"), "output has no price")
+
+
+def test_parts_of_an_input_without_a_price_have_none_either() -> None:
+    engine = single(audio_in=8, output=1)
+    price = engine.price(row("p", "m", input_uncached=10, audio_in=5, output=3))
+    assert (charged(price), price.note) == ((3, "partial"), "input_uncached has no price")
+
+
+@pytest.mark.parametrize(("rate", "cost"), [(500_000, 0), (500_001, 1), (1_500_000, 2)])
+@pytest.mark.parametrize("uncached", [None, 0])
+def test_parts_and_units_that_cost_nothing_more_leave_the_last_digit_alone(
+    uncached: int | None, rate: int, cost: int
+) -> None:
+    """Rates in 10⁻¹⁸ USD: half a picodollar goes to the even neighbour."""
+    rates = {"input_uncached": 0, "cache_read": rate, "output": 0}
+    engine = priced_by([PriceRow(provider="p", model="m", rates=rates)])
+    call = row("p", "m", input_uncached=uncached, cache_read=1, image_in=1, output=0)
+    status = "partial" if uncached is None else "priced"
+    assert charged(engine.price(call)) == (cost, status)
+
+
+@pytest.mark.parametrize(
+    ("rates", "counts", "note"),
+    [
+        ({}, {}, None),
+        ({}, {"output": 0}, "input_uncached not reported"),
+        ({"input_uncached": 1}, {}, "input_uncached not reported; output not reported"),
+        ({"output": 1}, {}, "input_uncached not reported; output not reported"),
+        ({"input_uncached": 1, "output": 1}, {"input_uncached": 0}, "output not reported"),
+        ({"cache_read": 1}, {}, None),
+    ],
+)
+def test_tokens_are_missing_where_they_are_billed_or_some_are_reported(
+    rates: dict[str, int], counts: dict[str, int], note: str | None
+) -> None:
+    """Beside a page that was read."""
+    pages = PriceRow(provider="p", model="m", rates=rates, unit_rates={"pages": 10**12})
+    price = priced_by([pages]).price(row("p", "m", units={"pages": 1}, **counts))
+    assert charged(price) == (MICRODOLLAR, "partial" if note else "priced")
+    assert price.note == note
+
+
+def test_a_fee_per_request_is_certain_where_it_depends_on_nothing_else() -> None:
+    """It falls due for each request that was counted, and else once a call."""
+    fee = PriceRow(provider="p", model="m", rates={}, unit_rates={"requests": 10**12})
+    engine = priced_by([fee])
+    cases: list[tuple[dict[str, Any], int]]
+    cases = [({}, 1), ({"units": {"requests": 3}}, 3), ({"calls": 0}, 0)]
+    for facts, requests in cases:
+        price = engine.price(row("p", "m", input_uncached=0, output=0, **facts))
+        assert charged(price) == (requests * MICRODOLLAR, "priced")
+
+
+@pytest.mark.parametrize(
+    ("weekdays", "unknown"), [(None, "dates or weekdays"), (tuple(range(7)), "public holidays")]
+)
+def test_listed_hours_are_said_to_lack_what_the_source_does_not_list(
+    weekdays: tuple[int, ...] | None, unknown: str
+) -> None:
+    """An operator knows when a rate of its own holds."""
+    rates = {"input_uncached": 10**6, "output": 10**6}
+    for layer in (None, "rate"):
+        hours = PriceRow(
+            provider="p",
+            model="m",
+            rates=rates,
+            time_of_day=(0, 86_400_000_000),
+            weekdays=weekdays,
+            layer=layer,
+        )
+        price = priced_by([hours]).price(row("p", "m", input_uncached=1, output=1))
+        assert charged(price) == (2, "priced" if layer else "fallback")
+        assert price.note == (
+            None if layer else f"rate for a time of day, of which the book knows no {unknown}"
+        )
+
+
+def test_a_note_names_every_bucket_that_it_is_about() -> None:
+    """What has no price, then what was not reported, then what was assumed."""
+    engine = single(input_uncached=1)
+    price = engine.price(row("p", "m", cache_read=5, output=7, audio_in=2, units={"pages": 3}))
+    assert charged(price) == (5, "partial")
+    assert price.note == (
+        "output has no price; pages has no price; input_uncached not reported; "
+        "cache_read at the input rate"
+    )
+    nothing = single(cache_read=1).price(row("p", "m", input_uncached=2, output=3))
+    assert (nothing.status, nothing.cost) == ("unpriced_model", None)
+    assert nothing.note == "input_uncached has no price; output has no price"
+
+
+@pytest.mark.parametrize(("rate", "cost"), [(500_000, 0), (500_001, 1), (1_500_000, 2)])
+def test_an_assumed_rate_is_exact_to_its_last_digit(rate: int, cost: int) -> None:
+    """Rates in 10⁻¹⁸ USD: half a picodollar goes to the even neighbour."""
+    engine = priced_by([PriceRow(provider="p", model="m", rates={"input_uncached": rate})])
+    price = engine.price(row("p", "m", input_uncached=0, cache_read=1, output=0))
+    assert charged(price) == (cost, "fallback")
 
 
 def test_video_output_at_the_rate_of_other_output_is_exact() -> None:

@@ -9,6 +9,7 @@ from microdollar_exporter.price.adjustment import Adjustment
 from microdollar_exporter.price.book import STANDARD, PriceRow
 from microdollar_exporter.price.context import facts_of
 from microdollar_exporter.price.overrides.rules import Adjust
+from microdollar_exporter.price.validity import holds_throughout
 
 __all__ = ["adjusted"]
 
@@ -30,7 +31,7 @@ def adjusted(provider: str, row: PriceRow, rules: Sequence[Adjust]) -> Iterator[
         known = own | asked
         told = [rule for rule in mine if rule.when <= known]
         for time in _times(row, told):
-            active = [rule for rule in told if _holds(rule, *time)]
+            active = [rule for rule in told if holds_throughout(rule.start, rule.end, *time)]
             # Where less is asked for than a request says, the row for less has the answer.
             if active and frozenset[str]().union(*(rule.when for rule in active)) - own == asked:
                 yield _made(provider, row, active, known, time)
@@ -64,12 +65,6 @@ def _times(row: PriceRow, rules: Sequence[Adjust]) -> Iterator[tuple[int | None,
     return pairwise([first, *inside, last])
 
 
-def _holds(rule: Adjust, start: int | None, end: int | None) -> bool:
-    """Whether a rule holds over the whole of a time that it does not begin or end in."""
-    begun = rule.start is None or (start is not None and rule.start <= start)
-    return begun and (rule.end is None or (end is not None and end <= rule.end))
-
-
 def _made(
     provider: str,
     row: PriceRow,
@@ -87,6 +82,7 @@ def _made(
             effective_to=time[1],
             reason="; ".join(said) or None,
             base_row=row.price_row,
+            origin=row.origin if provider == row.provider else row.billed_as,
             adjustments=tuple(
                 Adjustment(rule.name, rule.multiply, rule.tokens_only) for rule in rules
             ),

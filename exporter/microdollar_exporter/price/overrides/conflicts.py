@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from itertools import combinations
 
 from microdollar_exporter.price.overrides.rules import Rate, Rule
+from microdollar_exporter.price.validity import common
 
 __all__ = ["refuse_conflicts"]
 
@@ -19,7 +20,8 @@ def refuse_conflicts(rules: Iterable[Rule]) -> None:
     for rule in rules:
         of_model.setdefault((rule.provider, rule.model), []).append(rule)
     for first, second in _pairs(of_model.values()):
-        if _at_one_time(first, second) and _for_one_call(first, second):
+        at_one_time = common(first.start, first.end, second.start, second.end)
+        if at_one_time and _for_one_call(first, second):
             earlier, later = sorted((first, second), key=lambda rule: rule.at.line)
             later.at.refuse_whole(
                 f"is about {later.provider} {later.model} at a time for which "
@@ -31,14 +33,6 @@ def refuse_conflicts(rules: Iterable[Rule]) -> None:
 def _pairs(groups: Iterable[list[Rule]]) -> Iterator[tuple[Rule, Rule]]:
     for group in groups:
         yield from combinations(group, 2)
-
-
-def _at_one_time(first: Rule, second: Rule) -> bool:
-    return _before(first.start, second.end) and _before(second.start, first.end)
-
-
-def _before(start: int | None, end: int | None) -> bool:
-    return start is None or end is None or start < end
 
 
 def _for_one_call(first: Rule, second: Rule) -> bool:

@@ -51,8 +51,7 @@ class Overrides:
         layer.require_standard(self.rates)
         for free in self.free:
             layer.make_free(free)
-        for same in self.same_as:
-            layer.repeat(same)
+        layer.repeat_all(self.same_as)
         for alias in self.aliases:
             layer.add_alias(alias)
         layer.adjust(self.adjusts)

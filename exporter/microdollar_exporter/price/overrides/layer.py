@@ -2,14 +2,16 @@
 """Lay rules over a book: rows of the source give way for a time, rows of the operator come in."""
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Final
+from graphlib import CycleError, TopologicalSorter
+from typing import Final, NoReturn
 
 from microdollar_exporter.price.alias import Alias
 from microdollar_exporter.price.book import STANDARD, Book, PriceRow, Provider
 from microdollar_exporter.price.names import Names
 from microdollar_exporter.price.overrides.adjusting import adjusted
+from microdollar_exporter.price.overrides.cutting import left
 from microdollar_exporter.price.overrides.rules import (
     Adjust,
     Aliased,
@@ -20,9 +22,16 @@ from microdollar_exporter.price.overrides.rules import (
     Target,
     Window,
 )
+from microdollar_exporter.price.validity import common
 from microdollar_exporter.toml_source import Table
 
-__all__ = ["Layer"]
+__all__ = ["MOST_ADJUSTED", "Layer"]
+
+MOST_ADJUSTED: Final = 20_000
+"""How many prices multipliers may make: one of each price for every combination of facts."""
+
+_Key = tuple[str, str]
+"""A provider and a model, by the book's ids."""
 
 _TYPO: Final = 0.85
 """How alike a new provider's name and a known one may be: `opnai` is a slip, `my-openai` none."""
@@ -67,7 +76,7 @@ class Layer:
     def place(self, rate: Rate) -> None:
         """Put rates in the place of those that the book has for the same calls."""
         model = self._model(rate)
-        self._clear(rate, model, context=rate.context, windowed=bool(rate.windows))
+        self._clear(rate, model, context=rate.context, windows=rate.windows)
         self._put(rate, model, "rate")
 
     def require_standard(self, rates: Iterable[Rate]) -> None:
@@ -120,8 +129,23 @@ class Layer:
         )
         self._rows.setdefault((rule.provider, model), []).append(row)
 
-    def repeat(self, rule: SameAs) -> None:
-        """Give a model the rows of another."""
+    def repeat_all(self, rules: Iterable[SameAs]) -> None:
+        """Give models the rows of others, which may have them of yet others themselves."""
+        of_model: dict[_Key, list[SameAs]] = {}
+        for rule in rules:
+            of_model.setdefault((rule.provider, self._id(rule)), []).append(rule)
+        sorter: TopologicalSorter[_Key] = TopologicalSorter()
+        for model, same in of_model.items():
+            sorter.add(model, *({self._meant(rule.target, of_model) for rule in same} - {model}))
+        try:
+            in_order = list(sorter.static_order())
+        except CycleError as error:
+            _refuse_circle([rule for model in set(error.args[1]) for rule in of_model[model]])
+        for model in in_order:
+            for rule in of_model.get(model, ()):
+                self._repeat(rule)
+
+    def _repeat(self, rule: SameAs) -> None:
         target = self._target(rule.target)
         model = self._model(rule)
         if target == (rule.provider, model):
@@ -131,14 +155,15 @@ class Layer:
                 row,
                 provider=rule.provider,
                 model=model,
-                effective_from=start,
-                effective_to=end,
-                layer="same_as",
+                effective_from=time[0],
+                effective_to=time[1],
+                layer="free" if row.layer == "free" else "same_as",
                 reason=rule.reason,
                 base_row=row.price_row,
+                origin=row.billed_as,
             )
             for row in self._rows[target]
-            for start, end in _within(row, rule.start, rule.end)
+            if (time := common(row.effective_from, row.effective_to, rule.start, rule.end))
         ]
         self._clear(rule, model)
         self._rows.setdefault((rule.provider, model), []).extend(repeated)
@@ -159,6 +184,8 @@ class Layer:
                 for made in adjusted(provider, row, mine):
                     used |= {adjustment.name for adjustment in made.adjustments}
                     self._adjusted.append(made)
+                    if len(self._adjusted) > MOST_ADJUSTED:
+                        _refuse_many(adjusts)
         for rule in adjusts:
             if rule.name not in used:
                 self._refuse_unused(rule)
@@ -174,21 +201,33 @@ class Layer:
             base=self._base.id,
             aliases=self._aliases,
             provider_names=provider_names,
+            lent=self._only_lent(),
         )
 
-    def _sold_by(self, provider: str) -> Iterator[PriceRow]:
+    def _only_lent(self) -> Iterator[PriceRow]:
+        """The rows of the source that gave way at their own provider."""
+        kept = {row.price_row for rows in self._rows.values() for row in rows}
+        lenders = {lender for each in self._providers.values() for lender in each.fallbacks}
+        for row in self._base.rows:
+            if _is_lent(row, lenders) and row.price_row not in kept:
+                yield row
+
+    def _sold_by(self, provider: str) -> Iterable[PriceRow]:
         """The rows by which calls at a provider are priced: its own, and those lent to it."""
-        lenders = self._providers[provider].fallbacks
         meant = {
             (alias.to_provider, alias.to_model)
             for alias in self._aliases
             if alias.provider == provider
         }
-        for (owner, model), rows in self._rows.items():
-            for row in rows:
-                lent = owner in lenders and row.context == STANDARD
-                if owner == provider or lent or (owner, model) in meant:
-                    yield row
+        own = [
+            row
+            for (owner, model), rows in self._rows.items()
+            for row in rows
+            if owner == provider or (owner, model) in meant
+        ]
+        lenders = self._providers[provider].fallbacks
+        lent = (row for row in self._base.rows if _is_lent(row, lenders))
+        return {row.price_row: row for row in (*own, *lent)}.values()
 
     def _model(self, rule: Rule) -> str:
         """The model that a rule is about; a new one for its time, where it is none of the book."""
@@ -202,7 +241,14 @@ class Layer:
         models = self._providers[rule.provider].models
         return next((model.id for model in models if model.id.lower() == rule.model), rule.model)
 
-    def _target(self, target: Target) -> tuple[str, str]:
+    def _meant(self, target: Target, known: Collection[_Key]) -> _Key:
+        """The model that a name means: one of the known ones, or else of the book if it has it."""
+        if (target.provider, target.model) in known or target.provider not in self._base.providers:
+            return target.provider, target.model
+        found = self._names.model(target.provider, target.model)
+        return (found.provider, found.model) if found else (target.provider, target.model)
+
+    def _target(self, target: Target) -> _Key:
         """The model of the book that a name means, without any doubt."""
         if (target.provider, target.model) in self._rows:
             return target.provider, target.model
@@ -219,17 +265,18 @@ class Layer:
         return found.provider, found.model
 
     def _clear(
-        self, rule: Rule, model: str, *, context: str | None = None, windowed: bool = False
+        self,
+        rule: Rule,
+        model: str,
+        *,
+        context: str | None = None,
+        windows: Sequence[Window] = (),
     ) -> None:
-        """Let rows of the source end where a rule begins, and begin again where it ends.
-
-        Those of one context, or of all; with `windowed` those for a time of day only.
-        """
+        """Let rows of the source give way to a rule: those of one context, or of all."""
         kept: list[PriceRow] = []
         for row in self._rows.get((rule.provider, model), ()):
-            given_way = row.layer is None and context in (None, row.context)
-            if given_way and (row.time_of_day or not windowed):
-                kept += _outside(row, rule.start, rule.end)
+            if row.layer is None and context in (None, row.context):
+                kept += left(row, rule, windows)
             else:
                 kept.append(row)
         self._rows[rule.provider, model] = kept
@@ -246,6 +293,30 @@ class Layer:
         rule.at.refuse_whole("applies to no price of the book: change it, or leave it out")
 
 
+def _refuse_circle(rules: Iterable[SameAs]) -> NoReturn:
+    """Raise against models that have their rates of each other."""
+    *others, last = sorted(rules, key=lambda rule: rule.at.line)
+    lines = ", ".join(str(rule.at.line) for rule in others)
+    last.at.refuse_whole(
+        f"has the rates of a model that has its own, by way of line {lines}: write rates in one"
+    )
+
+
+def _refuse_many(rules: Sequence[Adjust]) -> NoReturn:
+    """Raise against multipliers that make too many prices."""
+    many = [rule for rule in rules if rule.when] or rules
+    names = ", ".join(rule.name for rule in many)
+    many[-1].at.refuse_whole(
+        f"makes more than {MOST_ADJUSTED:,} prices, one for every combination of what these ask "
+        f"for: {names}; say in each whose price it is, with provider and model"
+    )
+
+
+def _is_lent(row: PriceRow, lenders: Collection[str]) -> bool:
+    """Whether a row of the source is lent by one of these: only standard prices are."""
+    return row.provider in lenders and row.context == STANDARD
+
+
 def _alias(rule: Rule, provider: str, model: str, context: tuple[str, ...] = ()) -> Alias:
     return Alias(
         provider=rule.provider,
@@ -257,29 +328,6 @@ def _alias(rule: Rule, provider: str, model: str, context: tuple[str, ...] = ())
         effective_to=rule.end,
         reason=rule.reason,
     )
-
-
-def _outside(row: PriceRow, start: int | None, end: int | None) -> Iterator[PriceRow]:
-    """The parts of a row's validity before and after a time; the row itself if they do not meet."""
-    if not list(_within(row, start, end)):
-        yield row
-        return
-    first, last = row.effective_from, row.effective_to
-    if start is not None and (first is None or first < start):
-        yield replace(row, effective_to=start, base_row=row.price_row)
-    if end is not None and (last is None or end < last):
-        yield replace(row, effective_from=end, base_row=row.price_row)
-
-
-def _within(
-    row: PriceRow, start: int | None, end: int | None
-) -> Iterator[tuple[int | None, int | None]]:
-    """The part of a row's validity inside a time, if there is one."""
-    starts = [at for at in (row.effective_from, start) if at is not None]
-    ends = [at for at in (row.effective_to, end) if at is not None]
-    first, last = max(starts, default=None), min(ends, default=None)
-    if first is None or last is None or first < last:
-        yield first, last
 
 
 def _near(name: str, known: Iterable[str], what: str) -> str:

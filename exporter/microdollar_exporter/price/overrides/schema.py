@@ -4,7 +4,7 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from microdollar_exporter.price.book import ANY
+from microdollar_exporter.price.book import ANY, STANDARD
 from microdollar_exporter.price.names import ALIASES
 from microdollar_exporter.price.overrides import values
 from microdollar_exporter.price.overrides.rules import (
@@ -111,7 +111,7 @@ class Reader:
             start=start,
             end=end,
             reason=table.text("reason"),
-            context=values.context(table),
+            context=STANDARD,
             windows=(),
             steps=values.steps(table),
         )

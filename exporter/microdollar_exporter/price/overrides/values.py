@@ -10,6 +10,7 @@ from typing import Final
 
 from microdollar_exporter.price.book import RATES, STANDARD, WEEKDAYS
 from microdollar_exporter.price.context import FACTS
+from microdollar_exporter.price.decimals import decimal_text
 from microdollar_exporter.price.overrides.rules import Step, Window
 from microdollar_exporter.price.units import UNITS, unit_name
 from microdollar_exporter.toml_source import Scientific, Table
@@ -157,7 +158,7 @@ def multiplier(table: Table) -> str:
         table.refuse("multiply", f"write a number up to {_MOST_TIMES}: 1.1 is 10 percent more")
     if factor == 1:
         table.refuse("multiply", "leave the rule out: a factor of 1 changes nothing")
-    return _text(factor)
+    return decimal_text(factor)
 
 
 def _plain(table: Table, name: str) -> Fraction:
@@ -169,11 +170,6 @@ def _plain(table: Table, name: str) -> Fraction:
     if (exact * 10**_MOST_DECIMALS).denominator != 1:
         table.refuse(name, f"write at most {_MOST_DECIMALS} decimals")
     return exact
-
-
-def _text(number: Fraction) -> str:
-    whole, fraction = divmod(int(number * 10**_MOST_DECIMALS), 10**_MOST_DECIMALS)
-    return f"{whole}.{fraction:0{_MOST_DECIMALS}d}".rstrip("0").rstrip(".")
 
 
 def windows(table: Table) -> tuple[Window, ...]:
