@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from microdollar_exporter import cli_customers, cli_operate, cli_prices, cli_reprice
-from microdollar_exporter.cli_shared import db_option, form_option, plain_errors, show
+from microdollar_exporter.cli_shared import (
+    db_option,
+    form_option,
+    overrides_asked,
+    plain_errors,
+    show,
+)
 
 if TYPE_CHECKING:
     from microdollar_exporter.access.tokens import TokenFile
@@ -174,7 +180,14 @@ _tokens = click.option(
     "What calls cost",
     "--overrides",
     type=_FILE,
-    help="Prices of your own, in TOML.  [default: the ledger's name with .prices.toml, if there]",
+    help="Prices of your own, in TOML.  [default: those in use; the ledger's name with "
+    ".prices.toml at first]",
+)
+@_setting(
+    "What calls cost",
+    "--no-overrides",
+    is_flag=True,
+    help="No prices of your own, though some are in use.",
 )
 @_setting(
     "What it says of itself",
@@ -208,6 +221,7 @@ def serve(
     customer_key: tuple[str, ...],
     pseudonyms: Path | None,
     overrides: Path | None,
+    no_overrides: bool,
     log_format: "LogFormat",
     otlp_metrics: bool,
 ) -> None:
@@ -249,7 +263,7 @@ def serve(
             otlp_metrics=otlp_metrics,
             customer_keys=check_keys(customer_key) or CUSTOMER_KEYS,
             pseudonyms=pseudonyms,
-            overrides=overrides,
+            overrides=overrides_asked(overrides, no_overrides),
         )
     )
 
@@ -427,15 +441,21 @@ def report(
 def sql(db: Path, as_of: str | None, form: str, query: str) -> None:
     """Answer one SELECT over the ledger.
 
-    The tables are ledger, spans, price_book and price_row; times are UTC, cost is microdollars.
+    The tables are ledger (the money), spans (the evidence), decision, price_book, price_row and
+    price_book_in_force; and what the file is kept by: span, profile, held_span, archived_span,
+    archive_part, removed_calls, removed_span and schema_version. DESCRIBE is no SELECT: ask for one
+    row with LIMIT 1 to see the columns. Times are UTC, cost is microdollars.
+
     Works while an exporter is writing the file.
     """
-    from microdollar_exporter.ask.as_of import AsOf  # noqa: PLC0415 - loads pyarrow
+    from microdollar_exporter.ask.as_of import (  # noqa: PLC0415 - loads pyarrow
+        AsOf,
+        moment_of_books,
+    )
     from microdollar_exporter.ask.connect import connect  # noqa: PLC0415 - loads pyarrow
-    from microdollar_exporter.ask.period import instant  # noqa: PLC0415 - with the next
     from microdollar_exporter.ask.render import render_rows  # noqa: PLC0415 - loads pandas
 
     connection: Answers = connect(db)
     if as_of is not None:
-        connection = AsOf(connection, instant("as-of", as_of))
+        connection = AsOf(connection, moment_of_books(connection, as_of))
     show(render_rows(connection.sql(query), form), form)

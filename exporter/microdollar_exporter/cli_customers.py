@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from microdollar_exporter.ask.honesty import plural
 from microdollar_exporter.cli_shared import (
     by_option,
     db_option,
@@ -122,23 +123,24 @@ def _tags(given: Sequence[str]) -> dict[str, str]:
 
 
 def _show_move(found: Mapping[str, Any], done: str, way_back: str) -> None:
-    import tabulate  # noqa: PLC0415 - only here
+    from microdollar_exporter.ask.tables import cut, table  # noqa: PLC0415 - only here
 
     unpriced = f", {found['unpriced']:,} of them unpriced" if found["unpriced"] else ""
     cost = f"${usd(Decimal(found['cost'])):f}" if found["cost"] is not None else "no known cost"
-    what = f"{found['calls']:,} calls ({found['tokens']:,} tokens, {cost}{unpriced})"
+    calls, tokens = plural(found["calls"], "call"), plural(found["tokens"], "token")
+    what = f"{calls} ({tokens}, {cost}{unpriced})"
     if not found["entries"]:
         show(f"No calls to be {done}.\n", "table")
     elif found["decision"]:
         way_back = way_back.format(found["decision"])
         show(f"{what} {done}, by decision {found['decision']}{way_back}.\n", "table")
     else:
-        rows = [list(example.values()) for example in found["examples"]]
+        rows = [[cut(value or "") for value in each.values()] for each in found["examples"]]
         names = list(found["examples"][0]) if rows else []
-        table = tabulate.tabulate(rows, names, "simple", disable_numparse=True)
+        examples = table(rows, names)
         show(
             f"{what} from {found['first']} to {found['last']} would be {done}. For example:\n\n"
-            f"{table}\n\nNothing is done yet: add --apply and --reason.\n",
+            f"{examples}\n\nNothing is done yet: add --apply and --reason.\n",
             "table",
         )
 
@@ -251,8 +253,8 @@ def erase(*, db: Path, customer: str, apply: bool, reason: str | None, by: str |
     who = who_decides(by, reason) if apply else {}
     found = perform(db, "erase", {"customer": customer, "apply": apply, **who})
     what = (
-        f"{found['calls']:,} calls, {found['spans']:,} spans, {found['users']:,} users, "
-        f"{found['decisions']:,} decisions"
+        f"{plural(found['calls'], 'call')}, {plural(found['spans'], 'span')}, "
+        f"{plural(found['users'], 'user')}, {plural(found['decisions'], 'decision')}"
     )
     _show_done(found, apply, f"{what} erased", f"{what} would be erased")
     for file in found["archived"]:
@@ -288,7 +290,7 @@ def retain(
     if ledger:
         arguments["ledger"] = _days("--ledger", ledger)
     found = perform(db, "retain", arguments | (who_decides(by, reason) if apply else {}))
-    what = f"{found['spans']:,} spans from before {found['evidence_before']}"
+    what = f"{plural(found['spans'], 'span')} from before {found['evidence_before']}"
     done = f"{what} removed"
     would = f"{what} would be removed"
     if found["ledger_before"]:

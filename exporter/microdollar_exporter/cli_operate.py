@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from microdollar_exporter.ask.honesty import plural
 from microdollar_exporter.cli_shared import (
     by_option,
     db_option,
@@ -70,8 +71,9 @@ def _show_manifest(file: Path, manifest: "Manifest", form: str) -> None:
     rows, sums = manifest.rows, manifest.sums
     spans = rows.get("span", rows.get("spans", 0))
     show(
-        f"{file}: {manifest.bytes:,} bytes, {spans:,} spans, {rows['ledger']:,} ledger entries, "
-        f"{sums['calls'] or 0} calls, {sums['cost'] or 0} µ$\n",
+        f"{file}: {manifest.bytes:,} bytes, {plural(spans, 'span')}, "
+        f"{rows['ledger']:,} ledger entries, {plural(int(sums['calls'] or 0), 'call')}, "
+        f"{sums['cost'] or 0} µ$\n",
         form,
     )
 
@@ -128,9 +130,9 @@ def _show_verdict(verdict: "Verdict", form: str) -> None:
         return
     rows, sums = verdict.rows, verdict.sums
     lines = [
-        f"{rows['span']:,} spans, {rows['ledger']:,} ledger entries, "
-        f"{rows['price_book']:,} price books, {rows['decision']:,} decisions: "
-        f"{sums['calls'] or 0} calls, {sums['cost'] or 0} µ$"
+        f"{plural(rows['span'], 'span')}, {rows['ledger']:,} ledger entries, "
+        f"{plural(rows['price_book'], 'price book')}, {plural(rows['decision'], 'decision')}: "
+        f"{plural(int(sums['calls'] or 0), 'call')}, {sums['cost'] or 0} µ$"
     ]
     lines += [f"not provable: {count:,} {what}" for what, count in verdict.unproven.items()]
     lines += [f"{each.kind}: {each.where}: {each.what}" for each in verdict.examples]

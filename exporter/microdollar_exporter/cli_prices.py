@@ -13,7 +13,9 @@ import click
 from microdollar_exporter.cli_shared import (
     by_option,
     db_option,
+    exact_number,
     form_option,
+    overrides_asked,
     plain_errors,
     show,
     who_decides,
@@ -38,6 +40,9 @@ _overrides_option = click.option(
     envvar="MICRODOLLAR_OVERRIDES",
     show_envvar=True,
     help="Prices of your own, in TOML.  [default: those in use]",
+)
+_no_overrides_option = click.option(
+    "--no-overrides", is_flag=True, help="No prices of your own from now on."
 )
 _limit_option = click.option(
     "--limit",
@@ -73,20 +78,21 @@ def prices() -> None:
 @click.option(
     "--most-moved",
     metavar="PERCENT",
-    type=click.FloatRange(0, 100),
-    default=5,
+    type=exact_number(0, 100),
+    default="5",
     show_default=True,
     help="Refuse a book in which more of the known rates moved.",
 )
 @click.option(
     "--most-factor",
     metavar="FACTOR",
-    type=click.FloatRange(1),
-    default=5,
+    type=exact_number(1),
+    default="5",
     show_default=True,
     help="Refuse a book in which a rate moved by more, up or down.",
 )
 @_overrides_option
+@_no_overrides_option
 @_limit_option
 @_reason_option
 @by_option
@@ -100,9 +106,10 @@ def import_(
     url: str | None,
     force: bool,
     dry_run: bool,
-    most_moved: float,
-    most_factor: float,
+    most_moved: Fraction,
+    most_factor: Fraction,
     overrides: Path | None,
+    no_overrides: bool,
     limit: int,
     reason: str | None,
     by: str | None,
@@ -133,11 +140,11 @@ def import_(
             "book": book.canonical_json().decode(),
             "source": book.source,
             "source_version": book.source_version,
-            "most_share": str(Fraction(str(most_moved)) / 100),
+            "most_share": str(most_moved / 100),
             "most_factor": str(most_factor),
             "force": force,
             "apply": not dry_run,
-            **_named(overrides),
+            **_named(overrides, no_overrides),
             **who_decides(by, reason or asked),
         },
     )
@@ -182,19 +189,27 @@ def _tell(imported: "Imported", ignored: dict[str, int]) -> None:
     click.echo("\n".join(said), err=True)
 
 
-def _named(overrides: Path | None) -> dict[str, Any]:
-    return {"overrides": str(overrides.resolve())} if overrides else {}
+def _named(overrides: Path | None, none: bool) -> dict[str, Any]:
+    asked = overrides_asked(overrides, none)
+    if asked is None:
+        return {}
+    # Not where a link leads to: what it leads to may change.
+    return {"overrides": asked and str(asked.absolute())}
 
 
 def _show_change(answer: dict[str, Any], form: str, limit: int) -> None:
     if form == "json":
         show(json.dumps(answer, indent=2) + "\n", form)
         return
-    from microdollar_exporter.ask.render_prices import render_difference  # noqa: PLC0415
+    from microdollar_exporter.ask.render_prices import (  # noqa: PLC0415 - loads pandas
+        render_difference,
+        render_overridden,
+    )
     from microdollar_exporter.price.difference import Difference  # noqa: PLC0415
 
     found = Difference.from_json(answer["difference"])
     show(render_difference(found, answer["since"], limit), form)
+    show(render_overridden(answer, limit), form)
     book = answer["in_force"][:16]
     over = f", with the overrides in {answer['overrides']}" if answer["overrides"] else ""
     if answer["applied"]:
@@ -207,6 +222,7 @@ def _show_change(answer: dict[str, Any], form: str, limit: int) -> None:
 @db_option
 @_form_option
 @_overrides_option
+@_no_overrides_option
 @_limit_option
 @_reason_option
 @by_option
@@ -216,6 +232,7 @@ def reload(
     db: Path,
     form: str,
     overrides: Path | None,
+    no_overrides: bool,
     limit: int,
     reason: str | None,
     by: str | None,
@@ -225,7 +242,7 @@ def reload(
     from microdollar_exporter.operate.prices import USE_PRICES  # noqa: PLC0415 - loads duckdb
 
     who = who_decides(by, reason or "prices reload")
-    answer = perform(db, USE_PRICES, {"apply": True, **_named(overrides), **who})
+    answer = perform(db, USE_PRICES, {"apply": True, **_named(overrides, no_overrides), **who})
     _show_change(answer, form, limit)
 
 
@@ -320,10 +337,10 @@ def diff(*, db: Path, form: str, limit: int, since: str | None, a: str, b: str) 
 def check(*, db: Path, file: Path | None) -> None:
     """Check the price books of the ledger, and a FILE of overrides.
 
-    Without a FILE it is the one beside the ledger, if there is one. The status is 1 when anything
-    is wrong, and each line says what, and what to do.
+    Without a FILE it is the one in use, or else the one beside the ledger, if there is one. The
+    status is 1 when anything is wrong, and each line says what, and what to do.
     """
-    from microdollar_exporter.operate.check_prices import check_prices  # noqa: PLC0415 - loads duckdb
+    from microdollar_exporter.ask.check_prices import check_prices  # noqa: PLC0415 - loads duckdb
 
     checked = check_prices(_ledger(db), db, file)
     show("".join(f"{line}\n" for line in checked.sound), "table")
@@ -381,7 +398,10 @@ def _ledger(db: Path) -> "Connection | None":
     """The ledger, or None where there is none yet: the shipped book is then in force."""
     from microdollar_exporter.ask.connect import connect  # noqa: PLC0415 - loads pyarrow
 
-    return connect(db) if db.exists() else None
+    if db.exists():
+        return connect(db)
+    click.echo(f"there is no ledger {db}: the book is the shipped one", err=True)
+    return None
 
 
 def _moment(at: str | None) -> int | None:
@@ -391,5 +411,6 @@ def _moment(at: str | None) -> int | None:
     return None if at is None else (instant("at", at) - datetime(1970, 1, 1)) // _MICROSECOND
 
 
-COMMANDS: tuple[click.Command, ...] = (prices,)
-"""What this room adds to `microdollar`."""
+COMMANDS: tuple[click.Command, ...] = (prices, explain)
+"""What this room adds to `microdollar`. A cost is asked after by who reads a report, too, and not
+only by who keeps the prices: hence `microdollar explain` without `prices`."""

@@ -2,13 +2,14 @@
 """The commands that settle what the past cost: `reprice` and `close`."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import click
 
+from microdollar_exporter.ask.honesty import plural
 from microdollar_exporter.cli_shared import (
     by_option,
     db_option,
@@ -95,11 +96,16 @@ def _repriced(found: Mapping[str, Any]) -> str:
         return "\n".join(["No call gets another price.", *lines]) + "\n"
     book = f"book {found['book'][:16]}"
     what = (
-        f"{found['calls']:,} calls ({found['tokens']:,} tokens), {_dollars(found['before'])} before"
+        f"{plural(found['calls'], 'call')} ({plural(found['tokens'], 'token')}), "
+        f"{_dollars(found['before'])} before"
         f" and {_dollars(found['after'])} by {book}: {_signed(found['difference'])}"
     )
+    if found["becoming_partial"]:
+        becoming = plural(found["becoming_partial"], "call")
+        verb = "becomes" if found["becoming_partial"] == 1 else "become"
+        lines.append(f"{becoming} {verb} partial: a rate is missing, so the cost is too low.")
     lines += [
-        f"Of the closed period {closed['period']}: {closed['calls']:,} calls, "
+        f"Of the closed period {closed['period']}: {plural(closed['calls'], 'call')}, "
         f"{_signed(closed['difference'])}, dated now; its closed figures stay."
         for closed in found["closed"]
     ]
@@ -110,33 +116,61 @@ def _repriced(found: Mapping[str, Any]) -> str:
             f"Nothing is booked yet: add --apply and --reason. This took {found['seconds']:.1f} s, "
             "and booking it takes longer; an exporter takes nothing in meanwhile."
         )
-    return f"{_changes(found['changes'])}\n{what}.\n" + "\n".join(lines) + "\n"
+    return f"{_changes(found)}\n{what}.\n" + "\n".join(lines) + "\n"
 
 
-def _changes(changes: Sequence[Mapping[str, Any]]) -> str:
-    import tabulate  # noqa: PLC0415 - only here
+def _changes(found: Mapping[str, Any]) -> str:
+    from microdollar_exporter.ask.tables import cut, table  # noqa: PLC0415 - only here
 
+    changes = found["changes"]
+    total = {"customer": "TOTAL", "model": "", "why": "", "old_status": "", "new_status": ""}
     body = [
         [
-            *(change["customer"], change["model"] or "", change["why"], f"{change['calls']:,}"),
-            *(change["before"] or "unknown", change["after"], change["difference"]),
+            *(cut(change["customer"]), cut(change["model"] or ""), change["why"], _status(change)),
+            *(f"{change['calls']:,}", change["before"] or "unknown"),
+            *(change["after"] or "unknown", change["difference"]),
         ]
-        for change in changes
+        for change in [*changes, {**found, **total}]
     ]
-    headers = ["customer", "model", "why", "calls", "before\nµ$", "after\nµ$", "difference\nµ$"]
-    align = ["left"] * 3 + ["right"] * 4
-    table = tabulate.tabulate(body, headers, "simple", disable_numparse=True, colalign=align)
-    return f"{table}\n"
+    money = ("before\nµ$", "after\nµ$", "difference\nµ$")
+    headers = ["customer", "model", "why", "status", "calls", *money]
+    return table(body, headers, [False] * 4 + [True] * 4) + "\n"
+
+
+def _status(change: Mapping[str, Any]) -> str:
+    old, new = change["old_status"], change["new_status"]
+    return str(new) if old == new else f"{old} → {new}"
 
 
 def _left(left: Mapping[str, int]) -> list[str]:
     said = {
-        "still_unpriced": "have no price in force either: see `microdollar prices unpriced`",
-        "kept": "keep a price that the prices in force no longer have",
-        "without_evidence": "cannot be priced anew: their evidence is not in the file",
-        "unchanged": "have the right price already",
+        "still_unpriced": (
+            "has no price in force either",
+            "have no price in force either",
+            ": see `microdollar prices unpriced`",
+        ),
+        "kept": (
+            "keeps a price that the prices in force no longer have",
+            "keep a price that the prices in force no longer have",
+            "",
+        ),
+        "beyond": (
+            "would cost more than an entry can hold, and stays as it is",
+            "would cost more than an entry can hold, and stay as they are",
+            ": see whether its rate is right",
+        ),
+        "without_evidence": (
+            "cannot be priced anew: its evidence is not in the file",
+            "cannot be priced anew: their evidence is not in the file",
+            "",
+        ),
+        "unchanged": ("has the right price already", "have the right price already", ""),
     }
-    return [f"{left[name]:,} calls {what}." for name, what in said.items() if left[name]]
+    return [
+        f"{plural(left[name], 'call')} {one if left[name] == 1 else many}{way_out}."
+        for name, (one, many, way_out) in said.items()
+        if left[name]
+    ]
 
 
 def _dollars(microdollars: str | None) -> str:
@@ -197,11 +231,10 @@ def _closed(found: Mapping[str, Any], form: str) -> str:
         return json.dumps(found) + "\n"
     if form == "csv":
         raise UsageError("--format csv is for --list: choose table or json")
-    unknown = [f"{found[name]:,} {name}" for name in ("unpriced", "unassigned") if found[name]]
-    sums = (
-        f"{found['period']}: {found['calls']:,} calls ({found['tokens']:,} tokens), "
-        f"{_dollars(found['cost'])}{''.join(f', {part}' for part in unknown)}.\n"
-    )
+    from microdollar_exporter.ask.honesty import honesty  # noqa: PLC0415 - only this command
+
+    calls, tokens = plural(found["calls"], "call"), plural(found["tokens"], "token")
+    sums = f"{found['period']}: {calls} ({tokens}), {_dollars(found['cost'])}.\n{honesty(found)}\n"
     if found["decision"] is None:
         return f"{sums}Nothing is closed yet: leave --dry-run out.\n"
     return (
@@ -220,14 +253,33 @@ def _argument(moment: str) -> str:
 def _list_closed(db: Path, form: str) -> None:
     import pyarrow as pa  # noqa: PLC0415 - loads slowly
 
+    from microdollar_exporter.ask.closed import Settled, settled  # noqa: PLC0415 - loads duckdb
     from microdollar_exporter.ask.connect import connect  # noqa: PLC0415 - loads pyarrow
     from microdollar_exporter.ask.render import render_rows  # noqa: PLC0415 - loads pandas
-    from microdollar_exporter.operate.close import Settled, settled  # noqa: PLC0415 - loads duckdb
 
-    numbers = {"calls": pa.int64(), "calls_since": pa.int64()}
-    schema = pa.schema([(name, numbers.get(name, pa.string())) for name in Settled._fields])
-    rows = [closed._asdict() for closed in settled(connect(db))]
-    show(render_rows(pa.Table.from_pylist(rows, schema), form), form)
+    kinds = {"calls": pa.int64(), "calls_since": pa.int64()}
+    money = {name: f"{name}_usd" for name in ("cost", "cost_since")}
+    fields: list[tuple[str, pa.DataType]] = []
+    for name in Settled._fields:
+        fields.append(
+            (name, pa.decimal128(38, 6) if name in money else kinds.get(name, pa.string()))
+        )
+        if name in money:
+            fields.append((money[name], pa.decimal128(38, 12)))
+    rows = []
+    for closed in settled(connect(db)):
+        row = closed._asdict()
+        for name, in_usd in money.items():
+            row[name] = None if row[name] is None else Decimal(row[name])
+            row[in_usd] = None if row[name] is None else usd(row[name])
+        rows.append(row)
+    units = {**dict.fromkeys(money, "µ$"), **dict.fromkeys(money.values(), "$")}
+    headers = [
+        f"{name.removesuffix('_usd')}\n{units[name]}" if name in units else name
+        for name, _ in fields
+    ]
+    table = pa.Table.from_pylist(rows, pa.schema(fields))
+    show(render_rows(table, form, headers), form)
 
 
 COMMANDS: tuple[click.Command, ...] = (reprice, close)

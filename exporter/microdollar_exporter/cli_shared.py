@@ -2,11 +2,13 @@
 """What the commands of `microdollar` have in common: options, errors, and how they print."""
 
 import getpass
+import re
 import sys
 from collections.abc import Callable
+from fractions import Fraction
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -15,7 +17,9 @@ from microdollar_exporter.errors import MicrodollarError, UsageError
 __all__ = [
     "by_option",
     "db_option",
+    "exact_number",
     "form_option",
+    "overrides_asked",
     "plain_errors",
     "reason_option",
     "show",
@@ -42,6 +46,20 @@ reason_option = click.option("--reason", help="Why, for whoever reads the books 
 by_option = click.option("--by", help="Who decides.  [default: the user who runs this]")
 
 
+def exact_number(least: int, most: int | None = None) -> Callable[[str], Fraction]:
+    """The type of an option that is a number in plain digits; it never is a float."""
+
+    def read(value: str) -> Fraction:
+        plain = re.fullmatch(r"\d{1,9}(\.\d{1,18})?", value, re.ASCII)
+        number = Fraction(value) if plain else None
+        if number is None or number < least or (most is not None and number > most):
+            until = "" if most is None else f" to {most}"
+            raise click.BadParameter(f"{value!r}: write a number like 12.5, from {least}{until}")
+        return number
+
+    return read
+
+
 def plain_errors(command: Callable[..., None]) -> Callable[..., None]:
     """Say an expected error in one line, without a traceback."""
 
@@ -53,6 +71,17 @@ def plain_errors(command: Callable[..., None]) -> Callable[..., None]:
             raise click.ClickException(str(error)) from error
 
     return run
+
+
+def overrides_asked(file: Path | None, none: bool) -> Path | Literal[False] | None:
+    """The overrides that `--overrides` and `--no-overrides` ask for; None for those in use.
+
+    Raises:
+        UsageError: both are given.
+    """
+    if file and none:
+        raise UsageError("--overrides and --no-overrides say two things: choose one")
+    return False if none else file
 
 
 def who_decides(by: str | None, reason: str | None) -> dict[str, str]:

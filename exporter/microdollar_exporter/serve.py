@@ -24,9 +24,10 @@ from microdollar_exporter.ask.http import Queries, ask_routes
 from microdollar_exporter.customer import CUSTOMER_KEYS
 from microdollar_exporter.errors import StoreLocked, StoreUnavailable, UsageError
 from microdollar_exporter.listen import LOOPBACK, Address, HttpDoor, bind
+from microdollar_exporter.markup import beside
 from microdollar_exporter.operate import ACTS
 from microdollar_exporter.operate.door import act_routes
-from microdollar_exporter.operate.prices import USE_PRICES, PricesInUse
+from microdollar_exporter.operate.prices import USE_PRICES, OverridesAsked, PricesInUse
 from microdollar_exporter.operate.pseudonyms import PseudonymReducer, Pseudonyms
 from microdollar_exporter.operate.told import record_told
 from microdollar_exporter.receive import Bounds, Gate, GrpcDoor, Ingest, otlp_routes
@@ -57,7 +58,7 @@ class Settings:
     send spans; `otlp_metrics` sends the exporter's own metrics on. `customer_keys` are the
     attributes of other emitters that name a customer; `pseudonyms` is the file of the key by which
     pseudonyms are kept for names, None to keep names. `overrides` is the file of the operator's own
-    prices, None for the one beside the ledger if there is one.
+    prices, False for none and None for those in use.
     """
 
     db: Path
@@ -70,7 +71,7 @@ class Settings:
     otlp_metrics: bool = False
     customer_keys: tuple[str, ...] = CUSTOMER_KEYS
     pseudonyms: Path | None = None
-    overrides: Path | None = None
+    overrides: OverridesAsked = None
 
 
 def serve(settings: Settings) -> None:
@@ -228,7 +229,7 @@ class _Doors:
         self._queries = Queries(store.cursor)
         metrics.watch(Sources(self._ingest, self._gate, writer, self._queries.__len__))
         self._inner = [
-            *ask_routes(self._queries, guard, self._counters),
+            *ask_routes(self._queries, guard, self._counters, beside(settings.db.resolve())),
             *act_routes(writer.run, guard, {**ACTS, USE_PRICES: prices.use}),
             *telemetry_routes(guard, self._unready, metrics.text),
         ]

@@ -15,18 +15,12 @@ import pytest
 from tests.e2e.answers import numbered_chat
 from tests.fakes.ports import free_ports
 from tests.fakes.provider import FakeProvider
+from tests.pages import Page
 
 ROOT = Path(__file__).parents[2]
-TEXT = (ROOT / "README.md").read_text("utf-8")
-
-
-def blocks(language: str) -> list[str]:
-    """The README's code blocks of a language, in order."""
-    return re.findall(rf"^```{language}\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
-
-
-SEE, OWN_APP, COLLECTOR, ASK = blocks("sh")
-APP, FRAME = blocks("python")
+PAGE = Page("README.md")
+SEE, OWN_APP, COLLECTOR, ASK = PAGE.blocks("sh")
+APP, FRAME = PAGE.blocks("python")
 
 
 class Machine:
@@ -162,6 +156,6 @@ def test_the_questions(machine: Machine) -> None:
 
 def test_every_link_leads_somewhere() -> None:
     """To a file that is in the repository."""
-    links = re.findall(r"\]\((?!http)([^)]+)\)", TEXT)
+    links = re.findall(r"\]\((?!http)([^)]+)\)", PAGE.text)
     assert links
     assert all((ROOT / link).exists() for link in links)

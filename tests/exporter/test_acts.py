@@ -83,7 +83,7 @@ class Serving:
     async def _run(self, ready: threading.Event) -> None:
         queries = Queries(self._store.cursor)
         routes = [
-            *ask_routes(queries, self.guard, dict),
+            *ask_routes(queries, self.guard, dict, Path("none.markup.toml")),
             *act_routes(self._writer.run, self.guard, ACTS),
         ]
         with bind("--http", LOOPBACK) as listener:

@@ -122,6 +122,37 @@ def test_the_order_in_which_sums_come_is_of_no_effect(
     assert money(shuffled, unit) == found
 
 
+@given(PIECES, UNITS)
+def test_a_rounded_margin_is_the_rounded_amount_without_the_rounded_cost(
+    pieces: list[Piece], unit: Unit
+) -> None:
+    """In each row whose calls all have an amount and a cost, whatever other rows have."""
+    made = money(pieces, unit)
+    unknown = {piece.names for piece in pieces if piece.cost is None}
+    for key, row in made.rows.items():
+        if key.names not in unknown and row.amount is not None and not row.unbilled:
+            assert row.margin == row.amount - (row.cost or 0)
+
+
+def test_an_unknown_cost_in_another_row_moves_no_margin() -> None:
+    """Two lines of 1.005 USD are 1.01 and 1.00; the cent that one got is in its margin too."""
+    rules = parse('schema = 1\n[[markup]]\nname = "x"\nper_mtok = { input = 1, output = 1 }\n')
+
+    def piece(model: str, cost: int | None) -> Piece:
+        tokens = (1_005_000, 0, 0, 0, 0, 0, 0)
+        return Piece(
+            names=(model,), customer="acme", provider="openai", model=model, since=datetime.min,
+            period="2026", measured=True, accepted=True, calls=1, tokens=tokens, units={},
+            cost=cost,
+        )  # fmt: skip
+
+    pieces = [piece("a", 5 * 10**11), piece("b", None)]
+    made = sums_of(pieces, bill(rules, pieces, ("model",), SPAN), Unit.CENT)
+    found = {key.names: (row.amount, row.cost, row.margin) for key, row in made.rows.items()}
+    assert found == {("a",): (101, 50, 51), ("b",): (100, None, None)}
+    assert made.total.margin == 51
+
+
 @given(PIECES)
 def test_a_picodollar_is_the_finest_and_what_costs_are_kept_in(pieces: list[Piece]) -> None:
     """So an exact report has the ledger's costs."""

@@ -3,22 +3,26 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from microdollar_exporter import connect
+from microdollar_exporter.ask.report import report_on
 from microdollar_exporter.cli import main
 from microdollar_exporter.errors import UsageError
+from microdollar_exporter.markup import parse
 from microdollar_exporter.operate.assign import assign, unassign
 from microdollar_exporter.operate.door import perform
 from microdollar_exporter.operate.users import map_users
+from microdollar_exporter.rounding import Unit
 from microdollar_exporter.store import Store
 from tests.exporter.ledgers import DAY, entries, evidence_of
 from tests.fakes.exporter import Exporter
@@ -215,6 +219,43 @@ def test_undone_the_calls_are_nobodys_again(store: Store) -> None:
     assert reasons == {f"returned by decision {undone['decision']}; call"}
     again = unassign(store, {"decision": given_to["decision"], "apply": True, **WHO})
     assert (again["calls"], again["decision"]) == (0, None)
+
+
+def test_a_customer_from_whom_all_was_taken_back_has_no_row_in_a_report(store: Store) -> None:
+    """Its entries cancel; a further model that used nothing has no figures either, but stands."""
+    further = '[{"model":"nebula-1","output":0}]'
+    append(store, call(None), call("globex", microdollar__usage__additional=further))
+    given_to = assign(
+        store, {"customer": "acme", "rule": {"service": "shop"}, "apply": True, **WHO}
+    )
+    whose = [name for name, *_ in report_on(_Asked(store)).rows.values]
+    assert whose == ["acme", "globex"]
+    unassign(store, {"decision": given_to["decision"], "apply": True, **WHO})
+    for more in ({}, {"markup": parse(MARKUP, "m")}, {"unit": Unit.CENT}):
+        rows_by_model = report_on(_Asked(store), "customer,model", **more).rows
+        found = [(row.customer, row.model) for row in rows_by_model.itertuples()]
+        assert found == [
+            ("globex", "gpt-6-luna"), ("globex", "nebula-1"), ("unassigned", "gpt-6-luna"),
+        ]  # fmt: skip
+    owed = parse(
+        f'{MARKUP}[[minimum]]\nname = "least"\ncustomer = "acme"\nusd = 1\nfrom = 2026-11-01\n', "m"
+    )
+    assert list(report_on(_Asked(store), markup=owed).rows["customer"]) == [
+        "acme", "globex", "unassigned",
+    ]  # fmt: skip
+
+
+MARKUP = 'schema = 1\n[[markup]]\nname = "standard"\npercent = 20\n'
+
+
+class _Asked:
+    """Answers from an open store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def sql(self, query: str, parameters: Sequence[Any] = ()) -> pa.Table:
+        return self._store.cursor().sql(query, params=list(parameters)).to_arrow_table()
 
 
 def test_only_what_still_stands_is_taken_back(store: Store) -> None:
@@ -482,7 +523,7 @@ def test_assign_on_the_command_line(tmp_path: Path) -> None:
     rule = ["assign", "--db", str(db), "--customer", "acme", "--tag", "feature=chat"]
     status, out = run(*rule)
     assert status == 0
-    assert out.startswith("1 calls (1,050 tokens, $0.000100000050) from 2026-11-21 00:00:00 to")
+    assert out.startswith("1 call (1,050 tokens, $0.000100000050) from 2026-11-21 00:00:00 to")
     assert "Nothing is done yet: add --apply and --reason." in out
     assert run(*rule, "--apply") == (1, "Error: say why with --reason: the ledger keeps it\n")
     status, out = run(*rule, "--apply", "--reason", "the chat is theirs")

@@ -7,12 +7,15 @@ import io
 import json
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
 from microdollar_exporter.cli import main
+from microdollar_exporter.cli_shared import exact_number
 
 
 def run(*arguments: str) -> tuple[int, str, str]:
@@ -125,3 +128,28 @@ print(sorted(sys.modules))
     loaded = set(ast.literal_eval(done.stdout))
     assert "duckdb" in loaded
     assert not loaded & {"grpc", "opentelemetry.sdk", "prometheus_client", "starlette", "uvicorn"}
+
+
+def test_a_number_of_an_option_is_taken_to_its_last_digit() -> None:
+    """A float would have it as 0.1000000000000000055."""
+    number = exact_number(0, 100)
+    for text, exact in [
+        ("0.1", Fraction(1, 10)),
+        ("33.333333333333333333", Fraction(33333333333333333333, 10**18)),
+        ("0", Fraction(0)),
+        ("100", Fraction(100)),
+    ]:
+        assert number(text) == exact
+    assert exact_number(1)("101") == 101
+
+
+@pytest.mark.parametrize("text", ["-1", "100.1", "1e3", "nan", "inf", "1/2", "5 %", "", "٣"])
+def test_a_number_of_an_option_that_cannot_be_is_refused_with_the_way_out(text: str) -> None:
+    with pytest.raises(click.BadParameter) as refused:
+        exact_number(0, 100)(text)
+    assert refused.value.message == f"{text!r}: write a number like 12.5, from 0 to 100"
+    status, _, said = run("prices", "import", "--most-factor", "0.9")
+    assert (status, said.splitlines()[-1]) == (
+        2,
+        "Error: Invalid value for '--most-factor': '0.9': write a number like 12.5, from 1",
+    )

@@ -2,8 +2,9 @@
 """A period that is closed has figures that stay, and takes what comes late beside them."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -12,11 +13,14 @@ import pytest
 from click.testing import CliRunner, Result
 
 from microdollar_exporter import connect
+from microdollar_exporter.ask.closed import settled
 from microdollar_exporter.ask.report import report_on
 from microdollar_exporter.cli import main
 from microdollar_exporter.errors import UsageError
 from microdollar_exporter.operate.assign import assign
-from microdollar_exporter.operate.close import close_period, closed_periods, settled
+from microdollar_exporter.operate.close import close_period, closed_periods
+from microdollar_exporter.operate.erase import erase
+from microdollar_exporter.operate.retain import retain
 from microdollar_exporter.store import Store
 from tests.exporter.ledgers import entries, evidence_of
 from tests.fakes.exporter import Exporter
@@ -67,7 +71,8 @@ def test_a_month_is_closed_with_its_sums(store: At) -> None:
         "decision": found["decision"], "period": "2026-10",
         "from": "2026-10-01 00:00:00", "to": "2026-11-01 00:00:00",
         "as_of": "2026-11-03T00:00:00.000004", "entries": 2, "calls": 2, "tokens": 2100,
-        "cost": "100.000050", "unpriced": 1, "unassigned": 1,
+        "cost": "100.000050", "unpriced": 1, "unpriced_tokens": 1050, "missing": 0, "estimated": 0,
+        "partial": 0, "fallback": 0, "refused": 0, "unassigned": 1, "unassigned_tokens": 1050,
     }  # fmt: skip
     [decision] = store.decisions
     assert (decision.kind, decision.made_by, decision.reason) == (
@@ -164,13 +169,69 @@ def test_what_comes_late_is_booked_beside_the_closed_figures(store: At) -> None:
     assert after.rows.equals(before.rows)
     assert (after.total, after.honesty) == (before.total, before.honesty)
     now = report_on(asked, **month)
-    assert sorted(now.rows["customer"]) == ["acme", "globex", "unassigned"]
+    assert sorted(now.rows["customer"]) == ["acme", "globex"]
     [closed] = settled(asked)
     assert (closed.calls, closed.cost) == (1, "100.000050")
     assert (closed.calls_since, closed.cost_since) == (1, "100.000050")
     assert closed.as_of == found["as_of"]
     assert path == store.path
     store._open(0.0)
+
+
+def test_a_closing_says_what_its_sums_leave_out_as_the_report_does(store: At) -> None:
+    """A call whose usage nobody reported is missing, and not unpriced as well."""
+    append(store, OCTOBER, microdollar__usage__source="missing")
+    append(store, OCTOBER, None, gen_ai__response__model="nebula-1")
+    append(store, OCTOBER, microdollar__usage__source="estimated")
+    append(store, OCTOBER)
+    store.close()
+    closed = run(store.path, "close", "2026-10", "--dry-run").stdout.splitlines()
+    month = ("--from", "2026-10-01", "--to", "2026-11-01")
+    reported = run(store.path, "report", *month).stdout.splitlines()
+    assert closed[1] == reported[-1].replace(" 4 recorded late,", "")
+    assert closed[1].startswith("Of 4 calls: 1 unpriced (1,050 tokens), 1 with usage missing, ")
+    store._open(0.0)
+
+
+REMOVALS = {
+    "erased": lambda store: erase(store, {"customer": "acme", "apply": True, **WHO}),
+    "too old": lambda store: retain(store, {"evidence": 14, "ledger": 14, "apply": True, **WHO}),
+}
+
+
+@pytest.mark.parametrize("remove", REMOVALS.values(), ids=REMOVALS)
+def test_closed_figures_stay_when_their_calls_become_sums(
+    store: At, remove: Callable[[Store], object]
+) -> None:
+    """No sum spans a closing, nor an edge of a closed period, though all is of one day."""
+    noon, hour = datetime(2026, 10, 12, 12), timedelta(hours=1)
+    append(store, noon - hour, gen_ai__usage__output_tokens=7)
+    append(store, noon)
+    append(store, noon + hour)
+    found = close(store, **{"from": "2026-10-12T12:00", "to": "2026-10-12T13:00"})
+    also = close(store, **{"from": "2026-10-12T13:00", "to": "2026-11-01"})
+    append(store, noon + hour / 2)
+    append(store, noon + 2 * hour)
+
+    def figures() -> list[tuple[Any, ...]]:
+        asked = connect_after(store)
+        totals = [
+            report_on(asked, from_=one["from"], to=one["to"], as_of=one["as_of"]).total
+            for one in (found, also)
+        ]
+        listed = [(one.calls, one.cost, one.calls_since, one.cost_since) for one in settled(asked)]
+        store._open(0.0)
+        return [*listed, *((total["calls"], total["cost"]) for total in totals)]
+
+    each = "100.000050"
+    expected = [
+        *((1, each, 1, each), (1, each, 1, each)),
+        *((1, Decimal(each)), (1, Decimal(each))),
+    ]
+    assert figures() == expected
+    remove(store)
+    assert store.cursor().execute("SELECT count(*) FROM ledger").fetchall() == [(5,)]
+    assert figures() == expected
 
 
 def connect_after(store: Store) -> Any:
@@ -191,7 +252,8 @@ def test_the_command_closes_and_says_how_the_figures_are_had_for_ever(store: At)
     store.close()
     looked = run(path, "close", "2026-10", "--dry-run")
     assert looked.stdout == (
-        "2026-10: 1 calls (1,050 tokens), $0.000100000050.\n"
+        "2026-10: 1 call (1,050 tokens), $0.000100000050.\n"
+        "Of 1 call: each priced from reported usage, and assigned.\n"
         "Nothing is closed yet: leave --dry-run out.\n"
     )
     closed = run(path, "close", "2026-10", "--by", "ada")
@@ -207,6 +269,14 @@ def test_the_command_closes_and_says_how_the_figures_are_had_for_ever(store: At)
     assert [(row["period"], row["calls"], row["calls_since"], row["reason"]) for row in listed] == [
         ("2026-10", 1, 1, "the period is over")
     ]
+    [row] = listed
+    assert {name: row[name] for name in row if name.startswith("cost")} == {
+        "cost": "100.000050", "cost_usd": "0.000100000050",
+        "cost_since": "100.000050", "cost_since_usd": "0.000100000050",
+    }  # fmt: skip
+    heads, units = run(path, "close", "--list").stdout.splitlines()[:2]
+    assert heads.split()[-5:] == ["cost", "cost", "calls_since", "cost_since", "cost_since"]
+    assert units.split() == ["µ$", "$", "µ$", "$"]
     again = run(path, "close", "2026-10")
     assert again.exit_code == 1
     assert "closed already" in again.stderr

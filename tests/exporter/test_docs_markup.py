@@ -3,8 +3,6 @@
 
 import csv
 import io
-import re
-import shlex
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -18,36 +16,11 @@ from microdollar_exporter.store import Booking, Store
 from microdollar_exporter.usage import BUCKETS
 from tests.exporter.ledgers import booked, evidence_of, price
 from tests.fakes.otlp import call, request
+from tests.pages import Page
 
-TEXT = (Path(__file__).parents[2] / "docs" / "markup.md").read_text("utf-8")
-
-
-def blocks(language: str) -> list[str]:
-    """The page's code blocks of a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
-
-
-def table(*first: str) -> list[dict[str, str]]:
-    """The rows of the page's table that has these columns first."""
-    lines = TEXT.splitlines()
-    begin = next(n for n, at in enumerate(lines) if at.startswith(f"| {' | '.join(first)} |"))
-    names = [name.strip() for name in lines[begin].split("|")[1:-1]]
-    rows = []
-    for line in lines[begin + 2 :]:
-        if not line.startswith("|"):
-            break
-        rows.append(dict(zip(names, map(str.strip, line.split("|")[1:-1]), strict=True)))
-    return rows
-
-
-USAGE = table("customer", "model", "calls")
-COMMANDS = [shlex.split(line) for block in blocks("sh") for line in block.splitlines()]
-EXACT, ROUNDED, ALLOCATED = COMMANDS
-
-
-def number(text: str) -> int:
-    """A count with its thousands set apart."""
-    return int(text.replace(",", ""))
+PAGE = Page("docs/markup.md")
+USAGE = PAGE.table("customer", "model", "calls")
+EXACT, ROUNDED, ALLOCATED = PAGE.commands()
 
 
 @pytest.fixture(scope="module")
@@ -62,10 +35,10 @@ def meter(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "customer_id": None if row["customer"] == "unassigned" else row["customer"],
             "provider": "anthropic" if row["model"].startswith("claude") else "openai",
             "response_model": row["model"],
-            "calls": number(row["calls"]),
-            "input_uncached": number(row["input"]),
-            "cache_read": number(row["cached"]),
-            "output": number(row["output"]),
+            "calls": int(row["calls"]),
+            "input_uncached": int(row["input"]),
+            "cache_read": int(row["cached"]),
+            "output": int(row["output"]),
             "cost": Decimal(row["cost"][1:]).scaleb(6) if known else None,
             "price_status": "priced" if known else "unpriced_model",
         }
@@ -73,7 +46,7 @@ def meter(tmp_path_factory: pytest.TempPathFactory) -> Path:
     store = Store(path)
     store.append(evidence, lambda _, __: Booking(entries))
     store.close()
-    path.with_name("meter.markup.toml").write_text(blocks("toml")[0], "utf-8")
+    path.with_name("meter.markup.toml").write_text(PAGE.blocks("toml")[0], "utf-8")
     return path
 
 
@@ -94,12 +67,7 @@ def as_documented(rows: list[dict[str, str]], columns: dict[str, str]) -> list[d
 
 def test_the_arithmetic_holds() -> None:
     """Each line, to the last digit that is written."""
-    [lines] = blocks("text")
-    for line in lines.splitlines():
-        term, result = line.split(" = ")
-        exact = re.sub(r"[\d.]+", lambda found: f"Fraction('{found[0]}')", term)
-        value = eval(exact, {"Fraction": Fraction})  # noqa: S307 - our own page
-        assert round(value, len(result.partition(".")[2])) == Fraction(result), line
+    PAGE.check_arithmetic(1)
 
 
 def test_the_report_has_the_amounts_of_the_page(meter: Path) -> None:
@@ -110,12 +78,23 @@ def test_the_report_has_the_amounts_of_the_page(meter: Path) -> None:
         **{n: n for n in ("charge", "allowance", "minimum", "amount", "margin", "unbilled")},
     }
     found = as_documented(reported(meter, EXACT), columns)
-    assert found == table("customer", "cost (µ$)", "charge")
+    assert found == PAGE.table("customer", "cost (µ$)", "charge")
+
+
+def test_the_line_below_the_report_says_what_is_worked_out_without_unknown_amounts(
+    meter: Path,
+) -> None:
+    """The minimum of globex, whose call to nebula-1 has no known cost; acme's calls have one."""
+    result = CliRunner().invoke(main, ["report", *EXACT[2:], "--db", str(meter)])
+    assert result.stderr.endswith(
+        "The allowances and minimums of 1 customer in 2026-11 are worked out without calls whose "
+        "cost or usage is not known.\n"
+    )
 
 
 def test_the_arithmetic_is_that_of_the_report(meter: Path) -> None:
     """The page's results are what the report has."""
-    results = {line.split(" = ")[1] for line in blocks("text")[0].splitlines()}
+    results = {line.split(" = ")[1] for line in PAGE.blocks("text")[0].splitlines()}
     acme, globex = reported(meter, EXACT)[:2]
     dollars = [Fraction(acme[name]) / 10**6 for name in ("allowance", "amount")]
     dollars += [Fraction(globex[name]) / 10**6 for name in ("charge", "minimum")]
@@ -124,7 +103,7 @@ def test_the_arithmetic_is_that_of_the_report(meter: Path) -> None:
 
 def test_the_rounded_report_is_that_of_the_page(meter: Path) -> None:
     """Its total is the sum of its lines."""
-    *rows, total = table("customer", "model", "line")
+    *rows, total = PAGE.table("customer", "model", "line")
     columns = {
         **{n: n for n in ("customer", "model", "line")},
         **{f"{n} ($)": f"{n}_usd" for n in ("cost", "amount", "margin")},
@@ -138,6 +117,6 @@ def test_the_allocated_bill_is_that_of_the_page(meter: Path) -> None:
     """The shares add up to the bill."""
     columns = {"customer": "customer", "cost ($)": "cost_usd", "allocated ($)": "allocated_usd"}
     found = as_documented(reported(meter, ALLOCATED), columns)
-    assert found == table("customer", "cost ($)", "allocated ($)")
+    assert found == PAGE.table("customer", "cost ($)", "allocated ($)")
     bill = ALLOCATED[ALLOCATED.index("--allocate-bill") + 1]
     assert sum(Decimal(row["allocated ($)"]) for row in found) == Decimal(bill)

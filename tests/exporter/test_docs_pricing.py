@@ -4,11 +4,9 @@
 import csv
 import io
 import re
-import shlex
 import shutil
 from contextlib import closing
 from decimal import Decimal
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,44 +16,26 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from microdollar_exporter import connect
 from microdollar_exporter.cli import main
+from microdollar_exporter.errors import UsageError
 from microdollar_exporter.operate.prices import PricesInUse
+from microdollar_exporter.price.overrides import parse
 from microdollar_exporter.price.tariff import Status
 from microdollar_exporter.store import Store
 from tests.exporter.ledgers import evidence_of
 from tests.exporter.price.rows import at
 from tests.fakes.otlp import Value, call, request
+from tests.pages import Page
 
-TEXT = (Path(__file__).parents[2] / "docs" / "pricing.md").read_text("utf-8")
+PAGE = Page("docs/pricing.md")
 OCTOBER = "2026-10-21T12:00"
 
 
-def blocks(language: str) -> list[str]:
-    """The page's code blocks of a language."""
-    return re.findall(rf"^```{language}\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
-
-
-def table(*first: str) -> list[dict[str, str]]:
-    """The rows of the page's table that has these columns first, without thousands set apart."""
-    lines = TEXT.splitlines()
-    begin = next(n for n, at in enumerate(lines) if at.startswith(f"| {' | '.join(first)} |"))
-    names = [name.strip() for name in lines[begin].split("|")[1:-1]]
-    rows = []
-    for line in lines[begin + 2 :]:
-        if not line.startswith("|"):
-            break
-        cells = [re.sub(r"(?<=\d),(?=\d)", "", cell.strip(" *")) for cell in line.split("|")[1:-1]]
-        rows.append(dict(zip(names, cells, strict=True)))
-    return rows
-
-
-*COUNTS, LISTED = table("what", "count")
-CALLS = table("customer", "provider", "model")
-PROSE = TEXT[TEXT.index("## A call, worked out") : TEXT.index("| what | count |")]
-ADJUSTED, AUDIO, REPRICED = blocks("text")
-CONTRACT, RATE = blocks("toml")
-REPORT, CLOSE, RELOAD, LOOK, APPLY = [
-    shlex.split(line) for block in blocks("sh") for line in block.splitlines()
-]
+*COUNTS, LISTED = PAGE.table("what", "count")
+CALLS = PAGE.table("customer", "provider", "model")
+PROSE = PAGE.text[PAGE.text.index("## A call, worked out") : PAGE.text.index("| what | count |")]
+ADJUSTED, AUDIO, REPRICED = PAGE.blocks("text")
+CONTRACT, RATE = PAGE.blocks("toml")
+REPORT, CLOSE, RELOAD, LOOK, APPLY = PAGE.commands()
 
 
 def known(text: str) -> Decimal | None:
@@ -153,19 +133,15 @@ def test_the_arithmetic_of_the_page_holds() -> None:
     assert sum(tokens) == int(CALLS[0]["input"])
     assert [f"{count:,}" in PROSE for count in tokens[1:]] == [True] * 3
     at_list = Decimal(LISTED["cost (µ$)"]) - Decimal(COUNTS[-1]["cost (µ$)"])
-    assert f"The tokens were {at_list:,} µ$ at list." in TEXT
-    for line in (ADJUSTED + AUDIO + REPRICED).splitlines():
-        term, result = line.split(" = ")
-        exact = re.sub(r"[\d.]+", lambda found: f"Fraction('{found[0]}')", term)
-        value = eval(exact, {"Fraction": Fraction})  # noqa: S307 - our own page
-        assert round(value, len(result.partition(".")[2])) == Fraction(result), line
+    assert f"The tokens were {at_list:,} µ$ at list." in PAGE.text
+    PAGE.check_arithmetic(3)
 
 
 def test_the_call_worked_out_has_the_lines_and_the_costs_of_the_page(october: Path) -> None:
-    """As `prices explain` tells it."""
+    """As `explain` tells it."""
     query = "SELECT trace_id FROM ledger WHERE provider = 'anthropic'"
     [call_of_acme] = connect(october).sql(query).to_pylist()
-    explain = ["microdollar", "prices", "explain", call_of_acme["trace_id"]]
+    explain = ["microdollar", "explain", call_of_acme["trace_id"]]
     told = run(october, explain).stdout
     lines = re.findall(r"^ *\S+ +([\d,]+) x .* = (\S+) µ\$", told, re.MULTILINE)
     assert [(int(count.replace(",", "")), Decimal(cost)) for count, cost in lines] == [
@@ -186,18 +162,51 @@ def test_every_call_has_the_costs_and_the_status_of_the_page(october: Path) -> N
 
 def test_every_status_is_explained_and_has_a_call() -> None:
     """And nothing else is."""
-    explained = [row["status"].strip("`") for row in table("status", "what it means")]
+    explained = [row["status"].strip("`") for row in PAGE.table("status", "what it means")]
     assert sorted(explained) == sorted(get_args(Status))
     assert {row["status"] for row in CALLS} == set(explained)
 
 
 def test_the_report_is_that_of_the_page(october: Path) -> None:
-    documented = table("customer", "calls", "cost (µ$)")
+    documented = PAGE.table("customer", "calls", "cost (µ$)")
     counts = [name for name in documented[0] if name not in ("customer", "cost (µ$)")]
     for found, row in zip(rows(october, REPORT), documented, strict=True):
         assert found["customer"] == row["customer"]
         assert Decimal(found["cost"]) == Decimal(row["cost (µ$)"])
         assert {name: found[name] for name in counts} == {name: row[name] for name in counts}
+
+
+WRONG = {
+    "file": "%s",
+    "alias": "[[alias]]\n%s",
+    "rate": "[[rate]]\n%s",
+    "adjust": "[[adjust]]\n%s",
+    "free": "[[free]]\n%s",
+    "default": "[default]\n%s",
+    "per_mtok": "[default]\nper_mtok = { %s }",
+    "thresholds": "[default]\nper_mtok = { input = 1 }\nthresholds = [{ %s }]",
+    "context": '[[rate]]\nprovider = "a"\nmodel = "b"\ncontext = { %s }',
+    "when": '[[adjust]]\nname = "a"\nwhen = { %s }',
+    "window": '[[rate]]\nprovider = "a"\nmodel = "b"\nwindow = { %s }',
+    "same_as": '[[rate]]\nprovider = "a"\nmodel = "b"\nsame_as = { %s }',
+    "is": '[[alias]]\nprovider = "a"\nmodel = "b"\nis = { %s }',
+}
+"""A file of rules for each table that keys can be in, with room for one."""
+
+
+@pytest.mark.parametrize("table", WRONG)
+def test_every_key_of_a_rule_is_on_the_page_and_no_other(table: str) -> None:
+    """By what the refusal of an unknown one says that there is to choose from."""
+    with pytest.raises(UsageError) as refused:
+        parse("schema = 1\n" + WRONG[table] % "misspelt = 1", "own.toml")
+    accepted = str(refused.value).rpartition("choose from ")[2].split(", ")
+    on_page = [
+        key.strip("` ")
+        for row in PAGE.table("key", "in")
+        for key in row["key"].split(",")
+        if table in row["in"].split(", ")
+    ]
+    assert sorted(on_page) == sorted(accepted)
 
 
 def test_seconds_of_audio_are_rounded_as_on_the_page(tmp_path: Path) -> None:
@@ -211,7 +220,7 @@ def test_seconds_of_audio_are_rounded_as_on_the_page(tmp_path: Path) -> None:
 
 def test_a_price_depends_on_the_moment_and_on_the_size_as_on_the_page(tmp_path: Path) -> None:
     nothing_cached: dict[str, Any] = {"gen_ai__usage__cache_read__input_tokens": None}
-    moments, sizes = table("began (UTC)"), table("input", "cost (µ$)")
+    moments, sizes = PAGE.table("began (UTC)"), PAGE.table("input", "cost (µ$)")
     found = costs(
         tmp_path,
         *(
@@ -242,7 +251,7 @@ def test_a_price_that_comes_late_is_booked_as_the_page_says(october: Path, tmp_p
     closed, added, both = (Decimal(text) for text in (total[0].split()[0], nova[1], total[1]))
     printed = run(october, CLOSE).stdout
     as_of = re.search(r"--as-of (\S+)", printed)[1]  # type: ignore[index]
-    assert "three calls whose cost is not known" in TEXT
+    assert "three calls whose cost is not known" in PAGE.text
     as_closed = rows(october, REPORT)
     assert total_of(as_closed) == closed
     assert sum(int(row["unpriced"]) + int(row["missing"]) for row in as_closed) == 3
@@ -259,7 +268,7 @@ def test_a_price_that_comes_late_is_booked_as_the_page_says(october: Path, tmp_p
     [listed] = rows(october, [*CLOSE[:2], "--list"])
     assert (Decimal(listed["cost"]), Decimal(listed["cost_since"])) == (closed, added)
     figures = {f"{figure:,} µ$" for figure in (closed, added, both)}
-    assert all(figure in TEXT for figure in figures)
+    assert all(figure in PAGE.text for figure in figures)
 
 
 def total_of(found: list[dict[str, str]]) -> Decimal:

@@ -187,6 +187,14 @@ def test_no_parameter_leads_to_another_customers_rows(guarded: Guarded, query: s
         assert list(answer.json()) == ["error"]
 
 
+def test_who_may_read_one_customer_does_not_see_what_is_earned(guarded: Guarded) -> None:
+    """A report with amounts has margins, too."""
+    answer = guarded.exporter.send(
+        "GET", "/v1/report?markup=true", token=guarded.tokens["read:customer=acme"]
+    )
+    assert (answer.status, answer.json()) == (403, {"error": "this token lacks the scope read"})
+
+
 def test_who_may_read_one_customer_may_not_ask_in_sql(guarded: Guarded) -> None:
     """Whatever the SQL, wherever the token stands."""
     token = guarded.tokens["read:customer=acme"]

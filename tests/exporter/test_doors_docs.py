@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import click
@@ -17,9 +18,12 @@ from opentelemetry.util.re import parse_env_headers
 
 from microdollar_exporter.access.scopes import SCOPES
 from microdollar_exporter.access.tokens import TokenFile
+from microdollar_exporter.ask.readonly import TABLES
 from microdollar_exporter.cli import main
+from microdollar_exporter.store import Store
 from tests.fakes.exporter import Exporter
 from tests.fakes.otlp import call, request
+from tests.pages import Page
 
 TEXT = (Path(__file__).parents[2] / "docs" / "exporter.md").read_text("utf-8")
 TOKENS, SENDER, REPORT, SERVE, REPRICE, CLOSE, CLOSED, STATUS = re.findall(
@@ -57,6 +61,21 @@ def test_every_option_is_in_the_table_with_its_variable_and_its_default() -> Non
 def test_every_scope_is_in_the_table() -> None:
     """And no other is."""
     assert set(SCOPES) <= set(rows(r"[\w:=]+"))
+
+
+def test_every_column_of_the_ledger_is_on_the_page(tmp_path: Path) -> None:
+    """And no other is."""
+    with closing(Store(tmp_path / "meter.duckdb")) as store:
+        names = {name for name, *_ in store.cursor().execute("DESCRIBE ledger").fetchall()}
+    table = Page("exporter/README.md").table("`ledger` column", "meaning")
+    cells = [row["`ledger` column"] for row in table]
+    assert sorted(name.strip("` ") for cell in cells for name in cell.split(",")) == sorted(names)
+
+
+def test_every_table_that_a_query_can_read_is_in_the_help() -> None:
+    """With the two that it is mostly about first."""
+    said = CliRunner().invoke(main, ["sql", "--help"]).stdout
+    assert set(re.findall(r"\w+", said)) >= TABLES
 
 
 def test_every_command_about_prices_is_in_the_table() -> None:
@@ -133,7 +152,7 @@ def test_the_commands_that_settle_the_past_are_true(tmp_path: Path) -> None:
     assert "Closed as of 2026-" in closed
     assert "2026-10" in listed
     assert "acme      nova-9  override (rate)" in dry
-    assert "Of the closed period 2026-10: 1 calls" in booked
+    assert "Of the closed period 2026-10: 1 call," in booked
     assert "No calls." in reported
 
 

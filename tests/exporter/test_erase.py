@@ -309,8 +309,20 @@ def test_without_apply_nothing_is_done(store: Store) -> None:
     found = erase(store, {"customer": NAME})
     assert (found["decision"], found["calls"], found["spans"], found["users"]) == (None, 3, 5, 1)
     assert rows(store, "SELECT * FROM ledger ORDER BY entry_id") == before
-    nobody = erase(store, {"customer": "nobody", "apply": True, **WHO})
-    assert (nobody["decision"], nobody["calls"]) == (None, 0)
+
+
+@pytest.mark.parametrize("apply", [False, True])
+def test_a_customer_that_nothing_names_is_a_slip_and_refused(store: Store, apply: bool) -> None:
+    """With a status that scripts see, whether it was only to be said or to be done."""
+    zebra(store)
+    store.close()
+    asked = ["erase", "--customer", "Quixotic-Zebrra", "--db", str(store.path)]
+    done = CliRunner().invoke(main, [*asked, *(["--apply", "--reason", "r"] if apply else [])])
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr == (
+        "Error: there is no customer 'Quixotic-Zebrra' in the ledger, so nothing was erased\n"
+    )
+    store._open(0.0)
 
 
 @pytest.mark.parametrize(
@@ -401,11 +413,11 @@ def test_erase_on_the_command_line_and_through_a_running_exporter(tmp_path: Path
         exporter.export(request(call(NAME, trace_id=TRACE), call("globex")))
         shown = CliRunner().invoke(main, ["erase", "--db", str(db), "--customer", NAME])
         assert shown.exit_code == 0
-        assert "1 calls, 1 spans, 0 users, 0 decisions would be erased." in shown.output
+        assert "1 call, 1 span, 0 users, 0 decisions would be erased." in shown.output
         done = CliRunner().invoke(
             main, ["erase", "--db", str(db), "--customer", NAME, "--apply", "--reason", "asked to"]
         )
-        assert re.search("1 calls, .* erased, by decision [0-9a-f]{12}", done.output)
+        assert re.search("1 call, .* erased, by decision [0-9a-f]{12}", done.output)
         assert "Backups from before still name the customer" in done.stderr
         exporter.export(request(call("globex", started_at=STARTED_AT + MINUTE)))
         found = connect(db).sql(
@@ -415,7 +427,7 @@ def test_erase_on_the_command_line_and_through_a_running_exporter(tmp_path: Path
             {"customer_id": "erased", "n": 1},
             {"customer_id": "globex", "n": 2},
         ]
-        again = perform(db, "erase", {"customer": NAME, "apply": True, **WHO})
-        assert again["decision"] is None
+        with pytest.raises(UsageError, match="there is no customer"):
+            perform(db, "erase", {"customer": NAME, "apply": True, **WHO})
         assert NAME not in exporter.log
     assert traces_of(tmp_path, NAME, TRACE.hex()) == set()

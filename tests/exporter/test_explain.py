@@ -47,8 +47,8 @@ def known(**changes: Any) -> Span:
 
 
 def explain(db: Path, name: str, *options: str) -> Result:
-    """Run `microdollar prices explain`."""
-    arguments = ["prices", "explain", name, "--db", str(db), *options]
+    """Run `microdollar explain`."""
+    arguments = ["explain", name, "--db", str(db), *options]
     return CliRunner().invoke(main, arguments)
 
 
@@ -106,6 +106,12 @@ def test_an_entry_or_a_trace_is_named_by_its_beginning(tmp_path: Path, length: i
     assert told(db, TRACE.hex()[:length]) == told(db, entry_id[:length].upper())
 
 
+def test_a_cost_is_explained_among_the_commands_about_prices_too(tmp_path: Path) -> None:
+    db = ledger(tmp_path, known())
+    among_prices = CliRunner().invoke(main, ["prices", "explain", TRACE.hex(), "--db", str(db)])
+    assert among_prices.stdout == explain(db, TRACE.hex()).stdout
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
@@ -156,7 +162,7 @@ def test_a_fallback_says_what_was_assumed(tmp_path: Path) -> None:
     }
     lines = told(ledger(tmp_path, known(**changes)))
     assert lines[4].endswith("fallback")
-    assert "cache_read at the input rate" in lines[5]
+    assert lines[5] == "call; cache_read at the input rate"
     assert [line for line in lines if line.startswith("cache_read ")] == [
         "cache_read                100 x 15 USD/MTok = 1500 µ$  (cache_read at the input rate)"
     ]
@@ -197,10 +203,22 @@ def test_evidence_that_is_gone_is_said_to_be_gone(tmp_path: Path) -> None:
     )
 
 
-def test_a_cost_that_does_not_add_up_is_shouted(tmp_path: Path) -> None:
+def test_a_cost_that_an_entry_cannot_hold_is_unknown_and_no_fault_of_the_ledger(
+    tmp_path: Path,
+) -> None:
+    """What was consumed is told with its rates, and why there is no cost."""
+    lines = told(ledger(tmp_path, known(gen_ai__usage__output_tokens=2**50)))
+    assert lines[4].endswith(": +1 call, cost unknown, bad_usage")
+    assert any("is beyond what an entry can hold" in line for line in lines)
+    assert not [line for line in lines if "NOT THE COST" in line]
+    assert lines[-1] == "It stands at 1 call, no cost is known."
+
+
+@pytest.mark.parametrize("cost", ["cost + 0.000001", "NULL"])
+def test_a_cost_that_does_not_add_up_is_shouted(tmp_path: Path, cost: str) -> None:
     db = ledger(tmp_path, known())
     with duckdb.connect(db) as con:
-        con.execute("UPDATE ledger SET cost = cost + 0.000001")
+        con.execute(f"UPDATE ledger SET cost = {cost}")
     assert "THIS IS NOT THE COST IN THE LEDGER: run `microdollar verify`" in told(db)
 
 

@@ -267,6 +267,67 @@ def test_a_minimum_of_a_customer_takes_the_place_of_the_one_for_all() -> None:
     assert amounts(made) == {("acme",): {"minimum": 60}, ("globex",): {"minimum": 50}}
 
 
+@pytest.mark.parametrize("facts", [{"calls": 1}, {"tokens": (1, 0, 0, 0, 0, 0, 0)}, {"cost": -1}])
+def test_whatever_is_booked_in_a_period_lets_its_minimum_be_owed(facts: dict[str, Any]) -> None:
+    """A call without usage, a further model inside a call of the day before, a correction."""
+    nothing: dict[str, Any] = {"calls": 0, "tokens": (0,) * len(BUCKETS), "cost": None}
+    made = billed('[[minimum]]\nname = "m"\nusd = 1', piece(**(nothing | facts)))
+    assert amounts(made) == {("acme",): {"minimum": 1}}
+
+
+def test_a_minimum_of_unassigned_calls_is_added_to_what_they_are_charged() -> None:
+    """They have no customer, whatever the file calls it."""
+    rules = rate('customer = "unassigned"\nper_call = 0.2')
+    rules += LEAST.replace("acme", "unassigned").replace("09-01", "11-01")
+    assert amounts(billed(rules, piece(None))) == {(None,): {"charge": 2, "minimum": 3}}
+
+
+def test_calls_of_no_tokens_use_up_no_tokens() -> None:
+    """Nor do those of which tokens were taken back; each call is charged in full."""
+    for tokens in ((0,) * len(BUCKETS), (-1, 0, 0, 0, 0, 0, 0)):
+        made = billed(allowance("tokens = 5"), piece(tokens=tokens))
+        assert amounts(made) == {("acme",): {"charge": 10}}
+
+
+@pytest.mark.parametrize(
+    ("rules", "unknown", "incomplete"),
+    [
+        ('[[allowance]]\nname = "free"\ncalls = 5\n', UNPRICED, {("acme", "2026-11")}),
+        ('[[minimum]]\nname = "least"\nusd = 5\n', UNPRICED, {("acme", "2026-11")}),
+        ('[[minimum]]\nname = "least"\nusd = 5\nper = "year"\n', UNPRICED, {("acme", "2026")}),
+        # The charge comes to as much in any case.
+        ('[[minimum]]\nname = "least"\nusd = 2\n', UNPRICED, set()),
+        # Nothing is included of a charge that is not known.
+        ('[[allowance]]\nname = "free"\ncalls = 5\nmodel = "n"', UNPRICED | {"model": "n"}, set()),
+        # By the file it has no amount, and will never have one.
+        ('[[minimum]]\nname = "least"\nusd = 5\n', UNPRICED | {"provider": "other"}, set()),
+        # It was taken back.
+        (
+            '[[minimum]]\nname = "least"\nusd = 5\n',
+            UNPRICED | {"calls": 0, "tokens": (0,) * len(BUCKETS)},
+            set(),
+        ),
+        # A further model inside a call.
+        ('[[minimum]]\nname = "m"\nusd = 5\n', UNPRICED | {"calls": 0}, {("acme", "2026-11")}),
+    ],
+)
+def test_what_is_worked_out_without_unknown_amounts_is_said(
+    rules: str, unknown: dict[str, Any], incomplete: set[tuple[str, str]]
+) -> None:
+    """Of which customer, and of which period: it may be another once they are known."""
+    rules = rate('percent = 0\nprovider = "openai"') + rules
+    period = "2026" if "year" in rules else "2026-11"
+    pieces = [piece(period=period), piece(period=period, **unknown), piece("b", period=period)]
+    assert billed(rules, *pieces).incomplete == incomplete
+    assert billed(rules, *pieces, first=datetime(2026, 11, 2)).incomplete == set()
+
+
+def test_the_unknown_amounts_of_one_period_leave_the_others_complete() -> None:
+    rules = rate("percent = 0") + '[[minimum]]\nname = "least"\nusd = 5'
+    made = billed(rules, piece(cost=None), piece(period="2026-12"), piece("b", period="2026-12"))
+    assert made.incomplete == {("acme", "2026-11")}
+
+
 def test_a_report_about_one_customer_has_only_its_minimum() -> None:
     """The others owe theirs in a report of their own."""
     assert amounts(billed(LEAST, customer="globex")) == {}

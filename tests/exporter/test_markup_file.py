@@ -198,6 +198,21 @@ PER_MTOK = "per_mtok = { input = 1, output = 1"
         ),
         (
             "markup",
+            'name = "a"\nper_unit = { web_serach = 1 }',
+            "4: web_serach of markup.per_unit is 1: do you mean web_search? known are web_search, ",
+        ),
+        (
+            "markup",
+            'name = "a"\nper_unit = { web_search = 1, search_queries = 1 }',
+            "4: search_queries of markup.per_unit is 1: it is another name for web_search, which",
+        ),
+        (
+            "markup",
+            'name = "a"\nper_unit = { audio_hours = 1 }',
+            "4: audio_hours of markup.per_unit is 1: write audio_seconds, the price of a second",
+        ),
+        (
+            "markup",
             f'name = "a"\n{PER_MTOK}, reasoning = 1 }}',
             "4: reasoning is not known in markup.per_mtok: choose from input, input_uncached, ",
         ),
@@ -281,6 +296,19 @@ def test_a_wrong_rule_is_refused(kind: str, text: str, message: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse(f"schema = 1\n[[{kind}]]\n{text}", "m.toml")
     assert str(caught.value).startswith(f"m.toml:{message}")
+
+
+@pytest.mark.parametrize(
+    ("written", "unit"),
+    [
+        *(("web_search", "web_search"), ("search_queries", "web_search")),
+        *(("audio_seconds", "audio_seconds"), ("compute_units", "compute_units")),
+    ],
+)
+def test_a_unit_has_one_name_however_it_is_spelled(written: str, unit: str) -> None:
+    """A unit that nobody knows may come to be reported."""
+    [rule] = parse(f'schema = 1\n[[markup]]\nname = "a"\nper_unit = {{ {written} = 2 }}\n').rates
+    assert rule.per_unit == {unit: Decimal(2)}
 
 
 def test_a_name_is_given_once() -> None:

@@ -203,10 +203,6 @@ def test_overrides_beside_the_ledger_count_from_the_start(db: Path) -> None:
     assert in_force(db)[0] == shipped_id()
     assert len(in_force(db)) == 2
     assert [reason for _, _, reason in decisions(db)] == ["the overrides as they are at the start"]
-    db.with_suffix(".prices.toml").unlink()
-    with closing(Store(db)) as store:
-        PricesInUse(store)
-    assert in_force(db)[2] == shipped_id()
     assert verify(db).holds
 
 
@@ -300,6 +296,97 @@ def test_overrides_can_lie_elsewhere_and_go_on_counting(db: Path, tmp_path: Path
     assert len(in_force(db)) == 3
 
 
+def test_overrides_in_use_stay_in_use_whichever_process_reads_them(
+    db: Path, tmp_path: Path
+) -> None:
+    """Where they lie is part of the decision: no option has to be given again."""
+    path = tmp_path / "own.toml"
+    path.write_text(ADJUSTED)
+    with Exporter(db) as exporter:
+        assert microdollar(db, "prices", "reload", "--overrides", str(path)).exit_code == 0
+        exporter.export(request(call()))
+    path.write_text(ADJUSTED.replace("0.5", "0.25"))
+    assert microdollar(db, "prices", "reload").exit_code == 0
+    with Exporter(db) as exporter:
+        exporter.export(request(call()))
+    assert microdollar(db, "prices", "import").exit_code == 0
+    with Exporter(db) as exporter:
+        exporter.export(request(call()))
+    assert [cost for _, cost in books(db)] == [Decimal(58), Decimal(29), Decimal(29)]
+    assert len(in_force(db)) == 3
+
+
+@pytest.mark.parametrize("folder", [".", "own"])
+def test_overrides_that_are_gone_are_not_dropped_in_silence(
+    db: Path, tmp_path: Path, folder: str
+) -> None:
+    """No start and no act goes on without them unless it is told to, which then holds."""
+    (tmp_path / "own").mkdir()
+    path = tmp_path / folder / "meter.prices.toml"
+    path.write_text(ADJUSTED)
+    with closing(Store(db)) as store:
+        PricesInUse(store, path)
+        path.rename(tmp_path / "away")
+        with pytest.raises(UsageError) as refused:
+            PricesInUse(store)
+        assert str(refused.value) == (
+            f"the overrides in use, {path}, are not there any more: put the file back, name "
+            "another with --overrides, or go on without any with --no-overrides"
+        )
+    done = microdollar(db, "prices", "import")
+    assert (done.exit_code, done.stderr.splitlines()[-1]) == (1, f"Error: {refused.value}")
+    assert microdollar(db, "prices", "reload", "--no-overrides").exit_code == 0
+    assert in_force(db)[-1] == shipped_id()
+    db.with_suffix(".prices.toml").write_text(ADJUSTED)
+    with closing(Store(db)) as store:
+        PricesInUse(store)
+    assert in_force(db)[-1] == shipped_id()
+    with closing(Store(db)) as store:
+        PricesInUse(store, db.with_suffix(".prices.toml"))
+    assert in_force(db)[-1] != shipped_id()
+
+
+def test_the_overrides_in_use_are_those_that_are_checked(db: Path, tmp_path: Path) -> None:
+    """Wherever they lie, and whether they are still there."""
+    path = tmp_path / "own.toml"
+    path.write_text(ADJUSTED)
+    with closing(Store(db)) as store:
+        PricesInUse(store, path)
+    assert f"{path}: the overrides hold over book" in microdollar(db, "prices", "check").stdout
+    path.unlink()
+    done = microdollar(db, "prices", "check")
+    assert done.exit_code == 1
+    assert f"the overrides in use, {path}, are not there any more" in done.stderr
+    assert microdollar(db, "prices", "reload", "--no-overrides").exit_code == 0
+    assert "no overrides: it was so decided\n" in microdollar(db, "prices", "check").stdout
+
+
+def test_overrides_beside_a_ledger_move_with_it(db: Path, tmp_path: Path) -> None:
+    db.with_suffix(".prices.toml").write_text(ADJUSTED)
+    with closing(Store(db)) as store:
+        PricesInUse(store)
+    (tmp_path / "there").mkdir()
+    for path in (db, db.with_suffix(".prices.toml")):
+        path.rename(tmp_path / "there" / path.name)
+    with closing(Store(tmp_path / "there" / db.name)) as store:
+        PricesInUse(store)
+    assert len(in_force(tmp_path / "there" / db.name)) == 1
+
+
+def test_overrides_and_none_are_not_asked_for_together(db: Path) -> None:
+    done = microdollar(db, "prices", "reload", "--overrides", "x.toml", "--no-overrides")
+    assert done.exit_code == 1
+    assert "--overrides and --no-overrides say two things: choose one" in done.stderr
+
+
+def test_an_exporter_can_be_started_without_the_overrides_in_use(db: Path) -> None:
+    db.with_suffix(".prices.toml").write_text(ADJUSTED)
+    for options in ([], ["--no-overrides"]):
+        with Exporter(db, options=options) as exporter:
+            exporter.export(request(call()))
+    assert [cost for _, cost in books(db)] == [Decimal(58), Decimal(116)]
+
+
 def test_import_without_an_exporter_counts_from_the_next_start(db: Path, tmp_path: Path) -> None:
     Store(db).close()
     new = write_feed(tmp_path, luna(output_mtok=Decimal("0.6")))
@@ -354,6 +441,40 @@ def test_import_shows_three_lists(db: Path, tmp_path: Path) -> None:
     cut = microdollar(db, "prices", "import", path, "--dry-run", "--limit", "1").stdout
     assert "  … and 6 more: see --limit" in cut.splitlines()
     assert in_force(db) == []
+
+
+def test_import_shows_what_overrides_say_otherwise_though_the_lists_say_the_same(db: Path) -> None:
+    """They are read anew, and another factor or rate of theirs is seen before it is in force."""
+    path = db.with_suffix(".prices.toml")
+    path.write_text(ADJUSTED.replace('"openai"', '"openai"\nmodel = "gpt-6-luna"'))
+    with closing(Store(db)) as store:
+        PricesInUse(store)
+    rates = "per_mtok = { input = 1.20, output = 4.80 }"
+    own = f'[[rate]]\nprovider = "openai"\nmodel = "gpt-5.4"\n{rates}\n'
+    path.write_text(path.read_text().replace("0.5", "0.05") + own)
+    done = microdollar(db, "prices", "import", "--dry-run")
+    assert done.exit_code == 0
+    assert done.stdout.startswith(
+        "The two books say the same.\n"
+        "Multipliers otherwise: 1\n"
+        "  edp: times 0.5 → 0.05\n"
+        "\n"
+        "By the overrides, beside the list prices:\n"
+    )
+    assert "\n  openai gpt-5.4: output 15 USD/MTok → 4.8 USD/MTok\n" in done.stdout
+    assert "\nNames or adjustments otherwise: 1\n  openai gpt-6-luna\n" in done.stdout
+
+
+def test_reload_names_the_multipliers_that_are_otherwise(db: Path) -> None:
+    """One that is there no more multiplies by nothing any more."""
+    path = db.with_suffix(".prices.toml")
+    path.write_text(ADJUSTED)
+    with closing(Store(db)) as store:
+        PricesInUse(store)
+    path.write_text(ADJUSTED.replace("edp", "new").replace("0.5", '0.5\nof = "tokens"'))
+    done = microdollar(db, "prices", "reload")
+    assert "Multipliers otherwise: 2\n" in done.stdout
+    assert "  edp: times 0.5 → nothing\n  new: times nothing → 0.5 (tokens only)\n" in done.stdout
 
 
 @pytest.mark.parametrize(

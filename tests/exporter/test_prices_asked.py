@@ -2,6 +2,7 @@
 """What `microdollar prices` says of books: what they hold, how they differ, if they are whole."""
 
 import json
+import re
 from contextlib import closing
 from pathlib import Path
 
@@ -9,10 +10,17 @@ import duckdb
 import pytest
 from click.testing import CliRunner, Result
 
+from microdollar_exporter.ask.rates import rates_of
+from microdollar_exporter.ask.render_prices import render_difference, render_rows_of
 from microdollar_exporter.cli import main
+from microdollar_exporter.errors import UsageError
 from microdollar_exporter.operate.prices import PricesInUse
+from microdollar_exporter.price.difference import difference
+from microdollar_exporter.price.overrides import parse
 from microdollar_exporter.price.shipped import shipped, shipped_id
 from microdollar_exporter.store import Store
+from tests.exporter.price.overriding import listed
+from tests.exporter.price.rows import at as microseconds
 from tests.exporter.small_books import book
 
 SHIPPED = f"Book {shipped_id()[:16]} of genai-prices 0.2.3, as of "
@@ -63,7 +71,10 @@ def test_show_says_what_holds_at_a_moment(at: str, rate: str) -> None:
     standard = done.stdout.split("(processing=batch)")[0]
     assert f"  input_uncached     {rate}\n" in standard
     assert standard.count("input_uncached") == 1
-    assert done.stderr == "gcp.gemini gemini-4-argon is priced as google gemini-4-argon\n"
+    assert done.stderr == (
+        "there is no ledger nowhere.duckdb: the book is the shipped one\n"
+        "gcp.gemini gemini-4-argon is priced as google gemini-4-argon\n"
+    )
 
 
 def test_show_has_the_whole_history_of_a_model_unless_told_when() -> None:
@@ -76,6 +87,57 @@ def test_show_has_the_whole_history_of_a_model_unless_told_when() -> None:
 
 def _row(when: str, lines: list[str]) -> str:
     return next(line for line in lines if f"argon: {when}; row" in line).rpartition(" ")[2]
+
+
+CONTRACT = """schema = 1
+[[adjust]]
+name = "contract 7"
+provider = "maker"
+model = "large"
+of = "tokens"
+multiply = 0.885
+from = 2026-10-01
+[[adjust]]
+name = "overnight"
+provider = "maker"
+model = "large"
+when = { processing = "batch" }
+multiply = 0.5
+"""
+LIST = ["  input_uncached     2 USD/MTok", "  output             10 USD/MTok"]
+TIMES_7 = ["  input_uncached     1.77 USD/MTok", "  output             8.85 USD/MTok"]
+SEARCH = "  web_search         0.01 USD each"
+
+
+@pytest.mark.parametrize(
+    ("at", "standard"),
+    [
+        ("2026-09-30", [("always", *LIST, SEARCH)]),
+        ("2026-10-01", [
+            ("from 2026-10-01; times 0.885 of tokens by contract 7", *TIMES_7, SEARCH),
+        ]),
+        (None, [
+            ("always", *LIST, SEARCH),
+            ("from 2026-10-01; times 0.885 of tokens by contract 7", *TIMES_7, SEARCH),
+        ]),
+    ],
+)  # fmt: skip
+def test_an_adjusted_price_is_shown_with_the_rates_it_comes_to(
+    at: str | None, standard: list[tuple[str, ...]]
+) -> None:
+    """Of a moment there is one price for the same calls; of all time, each with its dates."""
+    laid = parse(CONTRACT, "own.toml").over(listed())
+    moment = None if at is None else microseconds(at)
+    shown = render_rows_of(laid, 0, rates_of(laid, "maker", "large", moment).rows)
+    found: list[tuple[str, ...]] = []
+    for line in re.sub(r"; row [0-9a-f]{16}", "", shown).splitlines()[2:]:
+        if line.startswith("maker large: "):
+            found.append((line.removeprefix("maker large: "),))
+        elif line.startswith("maker"):
+            break
+        else:
+            found[-1] += (line,)
+    assert found == standard
 
 
 def test_show_of_a_provider_has_what_holds_now() -> None:
@@ -107,6 +169,47 @@ def test_what_cannot_be_shown_is_said_with_the_way_out(
     assert done.stderr.startswith(f"Error: {message}")
 
 
+def test_a_name_that_is_an_alias_for_a_time_is_shown_with_all_that_it_means() -> None:
+    """Whether the time is over, or yet to come."""
+    text = """schema = 1
+[[alias]]
+provider = "azure"
+model = "prod"
+is = { provider = "openai", model = "gpt-6-luna" }
+to = 2026-01-01
+[[alias]]
+provider = "azure"
+model = "prod"
+is = { provider = "openai", model = "gpt-6-sol" }
+from = 2031-01-01T12:00:00Z
+"""
+    book = parse(text, "own.toml").over(shipped())
+    found = rates_of(book, "azure", "prod", None)
+    assert found.notes == (
+        "azure prod is priced as openai gpt-6-luna until 2026-01-01",
+        "azure prod is not in the book from 2026-01-01, until 2031-01-01T12:00:00, so its calls "
+        "are unpriced",
+        "azure prod is priced as openai gpt-6-sol from 2031-01-01T12:00:00",
+    )
+    assert {row.model for row in found.rows} == {"gpt-6-luna", "gpt-6-sol"}
+    end = 1_767_225_600_000_000
+    before = rates_of(book, "azure", "prod", end - 1)
+    assert before.notes == ("azure prod is priced as openai gpt-6-luna",)
+    assert {row.model for row in before.rows} == {"gpt-6-luna"}
+    with pytest.raises(UsageError, match="model 'prod' of azure is not in the book"):
+        rates_of(book, "azure", "prod", end)
+
+
+def test_what_is_shown_of_a_lent_price_is_what_the_source_has() -> None:
+    """And not what an operator agreed with the lender."""
+    free = 'schema = 1\n[[free]]\nprovider = "openai"\nmodel = "gpt-6-luna"\n'
+    book = parse(free, "own.toml").over(shipped())
+    assert rates_of(book, "azure", "gpt-6-luna", None).rows == (
+        shipped().lookup("openai", "gpt-6-luna")
+    )
+    assert {row.layer for row in rates_of(book, "openai", "gpt-6-luna", None).rows} == {"free"}
+
+
 def test_a_model_without_a_price_is_said_to_have_none() -> None:
     done = prices("show", "openrouter", "google/gemma-3-27b-it:free")
     assert done.exit_code == 0
@@ -133,6 +236,15 @@ def test_books_of_a_ledger_are_named_by_the_beginning_of_their_ids(db: Path) -> 
     assert "  openai gpt-6-luna: cache_read 0.01 USD/MTok → 1 USD/MTok" in lines
     assert "Models no longer listed: 2,329" in lines
     assert lines[-1].startswith("An import would be refused without --force: 6,6")
+
+
+def test_the_rate_for_whatever_nobody_lists_is_called_as_in_the_file() -> None:
+    every = "schema = 1\n[default]\nper_mtok = { input = 9, output = 9 }\n"
+    laid = parse(every, "own.toml").over(listed())
+    shown = render_difference(difference(listed(), laid, 0), 0, 10)
+    assert shown.splitlines()[:2] == ["New models: 1", "  [default]"]
+    [row] = laid.lookup("*", "*")
+    assert render_rows_of(laid, 0, [row]).splitlines()[2].startswith("[default]: always; row ")
 
 
 def test_where_the_past_ends_can_be_said(db: Path) -> None:
@@ -182,6 +294,36 @@ def test_check_reads_overrides_as_they_would_be_laid_over_the_prices(
     assert done.exit_code == 0, done.stderr
     assert f"{file}: the overrides hold over book {book(3).id[:16]}, as " in done.stdout
     assert "they are not in force yet: see `microdollar prices reload`" in done.stdout
+
+
+def test_check_names_rates_that_say_nothing_of_output(db: Path, tmp_path: Path) -> None:
+    """They may be meant so; a rate for output, for units only, or of zero is none of them."""
+    file = tmp_path / "own.toml"
+    file.write_text(
+        "schema = 1\n"
+        "[default]\nper_mtok = { input = 1 }\n"
+        '[[rate]]\nprovider = "openai"\nmodel = "nova-9"\nper_mtok = { input = 1 }\n'
+        '[[rate]]\nprovider = "openai"\nmodel = "nova-8"\nper_mtok = { input = 1, output = 0 }\n'
+        '[[rate]]\nprovider = "openai"\nmodel = "nova-7"\nper = { web_search = 1 }\n'
+    )
+    done = prices("check", str(file), db=db)
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert [line for line in done.stdout.splitlines() if "output" in line] == [
+        f"{file}:2: [default] has no rate for output: calls with output will be partial",
+        f"{file}:4: [[rate]] for openai nova-9 has no rate for output: calls with output will be "
+        "partial",
+    ]
+
+
+def test_where_there_is_no_ledger_that_is_said(tmp_path: Path) -> None:
+    """Beside the answer about the shipped book; a wrong path is not taken for a ledger."""
+    nowhere = tmp_path / "nope.duckdb"
+    said = f"there is no ledger {nowhere}: the book is the shipped one\n"
+    for asked in (["show", "openai", "gpt-6-luna"], ["show", "--format", "json"], ["diff"]):
+        done = prices(*asked, db=nowhere)
+        assert (done.exit_code, done.stderr) == (0, said), asked
+    done = prices("check", db=nowhere)
+    assert (done.exit_code, done.stderr) == (0, said)
 
 
 def test_check_names_the_line_of_what_is_wrong_in_overrides(db: Path, tmp_path: Path) -> None:

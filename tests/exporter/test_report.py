@@ -99,7 +99,33 @@ def test_a_report_can_be_about_one_customer_or_about_nobody(connection: Connecti
     assert report_on(connection, customer="unassigned").total["calls"] == 1
     empty = report_on(connection, customer="' OR true --")
     assert (empty.rows.empty, empty.total["calls"], empty.total["cost"]) == (True, 0, None)
-    assert empty.honesty == "Of 0 calls: each priced from reported usage, and assigned."
+    assert empty.honesty == (
+        "Of 0 calls: each priced from reported usage, and assigned. "
+        'There is no customer "\' OR true --" in the ledger.'
+    )
+
+
+def test_a_name_that_the_ledger_does_not_have_is_said(connection: Connection) -> None:
+    """It is likely a slip; a name that has no calls in the period is none."""
+    asked = report_on(connection, customer="ACME", provider="OpenAI")
+    assert asked.honesty.endswith(
+        "There is no customer 'ACME' in the ledger. There is no provider 'OpenAI' in the ledger."
+    )
+    for customer, provider in (("acme", None), (None, "openai"), ("unassigned", None)):
+        made = report_on(connection, customer=customer, provider=provider, to="2026-01-01")
+        assert "There is no" not in made.honesty
+
+
+def test_the_books_of_a_moment_to_come_are_refused(connection: Connection) -> None:
+    """They would not be settled; what is recorded was, whatever this clock says."""
+    [latest] = connection.sql("SELECT max(recorded_at) AS at FROM ledger").to_pylist()
+    assert report_on(connection, as_of=latest["at"]).total["calls"] == 7
+    with pytest.raises(UsageError) as refused:
+        report_on(connection, as_of="2226-01-01")
+    assert str(refused.value) == (
+        "as-of is 2226-01-01 00:00:00 UTC, which is yet to come, and until then the figures can "
+        "change: leave it out for those of now"
+    )
 
 
 def test_further_models_have_tokens_and_are_no_calls(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import random
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
@@ -17,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
+from wcwidth import wcswidth
 
 import microdollar_exporter
 from microdollar_exporter import connect
@@ -24,6 +26,7 @@ from microdollar_exporter.ask.connect import Answers
 from microdollar_exporter.ask.render import render, render_rows
 from microdollar_exporter.ask.report import Report, report_on
 from microdollar_exporter.ask.rows import AMOUNTS
+from microdollar_exporter.book import Bookkeeper
 from microdollar_exporter.cli import main
 from microdollar_exporter.entry import Entry, Standing, reversal
 from microdollar_exporter.errors import UsageError
@@ -34,6 +37,7 @@ from microdollar_exporter.store import Booking, Store
 from microdollar_exporter.store.file import open_file
 from microdollar_exporter.usage import BUCKETS
 from tests.exporter.ledgers import booked, evidence_of, price
+from tests.fakes.exporter import Answer, Exporter
 from tests.fakes.otlp import call, request
 
 NOW = datetime(2026, 12, 31)
@@ -266,12 +270,12 @@ def test_each_customer_pays_its_parts(varied: Answers, exact: Exact, unit: Unit 
         ]
         for part in ("charge", "allowance", "minimum"):
             assert abs(picodollars(row[part]) - found.get(part, Fraction())) < size
-    assert list(made.rows["rules"].fillna("")) == [
-        "standard, luna for acme, included, at least",
-        "standard, daily for globex",
-        "for initech, included",
-        "at least",
-        "",
+    assert list(made.rows["rules"]) == [
+        ("standard", "luna for acme", "included", "at least"),
+        ("standard", "daily for globex"),
+        ("for initech", "included"),
+        ("at least",),
+        None,
     ]
 
 
@@ -319,6 +323,25 @@ def test_a_rule_holds_for_the_calls_that_begin_while_it_is_in_force(tmp_path: Pa
     ):
         made = report_on(connect(path), from_=from_, to=to, markup=rules, now=NOW, customer="acme")
         assert (made.total["calls"], made.total["charge"]) == (1, charge)
+
+
+def test_a_unit_is_charged_under_whatever_name_it_was_reported(tmp_path: Path) -> None:
+    """The ledger keeps the emitter's word, and a rule any of them."""
+    reported: list[dict[str, int]] = [
+        *({"web_search": 7}, {"search_queries": 3}, {"google_search": 1, "web_search": 1}, {})
+    ]
+    calls = [
+        (evidence, entry._replace(units=units))
+        for (evidence, entry), units in zip(calls_made()[:4], reported, strict=True)
+    ]
+    path = write(tmp_path / "meter.duckdb", calls)
+    for written in ("web_search", "num_search_queries"):
+        rules = f'schema = 1\n[[markup]]\nname = "a"\nper_unit = {{ {written} = 0.02 }}\n'
+        for_all = rules.replace(
+            "per_unit", 'customer = ["acme", "globex", "initech", "unassigned"]\nper_unit'
+        )
+        made = report_on(connect(path), markup=parse(for_all), now=NOW)
+        assert made.total["amount"] == Decimal(12 * 20_000)
 
 
 def test_a_minimum_is_owed_as_far_as_the_books_are_asked_of(varied: Answers) -> None:
@@ -416,13 +439,15 @@ def test_the_table_has_what_is_paid_beside_what_it_costs(marked_up: Path) -> Non
     ]
     columns = lines[0].split()
     assert columns[:3] == ["customer", "model", "line"]
-    assert columns[-13:] == [
-        *("cost", "cost", "charge", "allowance", "minimum", "amount", "amount", "margin", "margin"),
+    assert columns[-16:] == [
+        *("cost", "cost", "charge", "charge", "allowance", "allowance", "minimum", "minimum"),
+        *("amount", "amount", "margin", "margin"),
         *("unpriced", "unbilled", "missing", "rules"),
     ]
     assert lines[4].split() == [
-        *("acme", "allowance", "0", "-94.200047", "-94.200047", "-0.000094200047", "-94.200047"),
-        *("-0.000094200047", "0", "0", "0", "included"),
+        *("acme", "allowance", "0"),
+        *("-94.200047", "-0.000094200047") * 3,
+        *("0", "0", "0", "included"),
     ]
     coarse = run("report", "--db", str(marked_up), *NOVEMBER)[1].splitlines()[0].split()
     assert "line" not in coarse
@@ -431,6 +456,22 @@ def test_the_table_has_what_is_paid_beside_what_it_costs(marked_up: Path) -> Non
         "Of 7 calls: 1 unpriced (1,050 tokens), 1 with usage missing, 1 unassigned (1,050 tokens). "
         "Without an amount: 1 call (1,050 tokens) that no rule is about, 2 calls (1,050 tokens) "
         "whose cost or usage is not known."
+    )
+
+
+def test_a_rule_about_a_name_that_the_ledger_does_not_have_is_said(ledger: Path) -> None:
+    """It may be a slip; a name of another period is none, and nor is that of nobody."""
+    ledger.with_name("meter.markup.toml").write_text(
+        "schema = 1\n"
+        '[[markup]]\nname = "globex argon"\ncustomer = ["acme", "globexx"]\npercent = 1\n'
+        '[[markup]]\nname = "of nobody"\ncustomer = "unassigned"\npercent = 1\n'
+        '[[markup]]\nname = "all"\nprovider = "OpenAI"\nmodel = "nebula-1"\npercent = 1\n',
+        "utf-8",
+    )
+    _, out, _ = run("report", "--db", str(ledger), "--from", "2026-11-22")
+    assert out.splitlines()[-1].endswith(
+        " Rules are about names that are not in the ledger: "
+        'customer globexx of "globex argon", provider OpenAI of "all".'
     )
 
 
@@ -448,14 +489,17 @@ def test_the_json_has_exact_amounts_as_text(marked_up: Path) -> None:
     found = by_customer(marked_up)
     assert {name: found["acme"][name] for name in AMOUNTS} == {
         "charge": "376.800188",
+        "charge_usd": "0.000376800188",
         "allowance": "-94.200047",
+        "allowance_usd": "-0.000094200047",
         "minimum": "9717.399859",
+        "minimum_usd": "0.009717399859",
         "amount": "10000.000000",
         "amount_usd": "0.010000000000",
         "margin": "9685.999843",
         "margin_usd": "0.009685999843",
         "unbilled": 0,
-        "rules": "standard, included, at least",
+        "rules": ["standard", "included", "at least"],
     }
     assert found["globex"]["amount"] is None
     assert (found["globex"]["unbilled"], found["unassigned"]["unbilled"]) == (2, 1)
@@ -566,6 +610,29 @@ def test_a_running_exporter_answers_alike(asked: Path) -> None:
     assert list(acme["charge"]) == [Decimal("12773.000000")]
 
 
+def test_a_report_over_http_has_what_is_paid_if_it_is_asked_for(marked_up: Path) -> None:
+    """In the words of the command, which has it unless told otherwise."""
+    command = ("report", "--db", str(marked_up), "--format", "json", *NOVEMBER)
+    with Exporter(marked_up) as exporter:
+
+        def answer(options: str) -> Answer:
+            query = f"from=2026-11-01&to=2026-12-01&{options}"
+            return exporter.send("GET", f"/v1/report?{query}", token=exporter.card.token)
+
+        assert answer("markup=true").body.decode() == run(*command)[1]
+        assert answer("markup=true&round=cent").body.decode() == run(*command, "--round", "cent")[1]
+        assert answer("markup=false").body.decode() == run(*command, "--no-markup")[1]
+        assert answer("").body == answer("markup=false").body
+        wrong = answer("markup=yes")
+        assert (wrong.status, wrong.json()) == (
+            400,
+            {"error": "markup is 'yes': choose true or false"},
+        )
+        assert answer("round=dollar").status == 400
+        marked_up.with_name("meter.markup.toml").unlink()
+        assert "cannot read" in answer("markup=true").json()["error"]
+
+
 def test_parquet_keeps_exact_decimals(varied: Answers, tmp_path: Path) -> None:
     """As decimals, and absent values as absent ones."""
     frame = made_of(varied, "customer,model").rows
@@ -605,6 +672,26 @@ def test_no_text_in_csv_can_be_taken_for_a_formula(ledger: Path) -> None:
     assert [cell[1:] if cell.startswith("'") else cell for cell in cells] == HOSTILE
     assert header == "'=x"
     assert cells[8:13] == HOSTILE[8:13]
+
+
+def test_a_table_keeps_its_columns_whatever_the_names_are(tmp_path: Path) -> None:
+    """Wide letters take two places, very long names lose their middle; numbers stand right."""
+    path = tmp_path / "meter.duckdb"
+    long = "a" * 120 + "-the-end-of-it-1"
+    with closing(Store(path)) as store:
+        spans = [call("東京商事"), call(long), call("acme")]
+        store.append(evidence_of(request(*spans)), Bookkeeper(price))
+    _, out, _ = run("report", "--db", str(path))
+    lines = out.splitlines()[2:-2]
+    ends = {wcswidth(line) for line in lines if line}
+    assert len(ends) == 1
+    shown = "a" * 31 + "…-the-end-of-it-1"
+    assert [line.split()[0] for line in lines[1:]] == [shown, "acme", "東京商事", "TOTAL"]
+    assert long in run("report", "--db", str(path), "--format", "csv")[1]
+    query = "SELECT 'a' AS name, 7 AS n UNION ALL SELECT 'b', 1000 ORDER BY 1"
+    assert run("sql", "--db", str(path), query)[1] == (
+        "name     n\n----  ----\na        7\nb     1000\n"
+    )
 
 
 def test_numbers_in_csv_are_left_as_they_are(ledger: Path) -> None:

@@ -21,7 +21,7 @@ from microdollar_exporter import connect
 from microdollar_exporter.ask.as_of import AsOf
 from microdollar_exporter.ask.report import report_on
 from microdollar_exporter.cli import main
-from microdollar_exporter.errors import StoreUnavailable, UsageError
+from microdollar_exporter.errors import QueryRefused, StoreUnavailable, UsageError
 from microdollar_exporter.operate.assign import assign, unassign
 from microdollar_exporter.operate.close import close_period
 from microdollar_exporter.operate.erase import erase
@@ -181,7 +181,7 @@ def test_a_dry_run_says_the_difference_by_customer_and_model_and_does_nothing(
         ("unassigned", "nova-9", "new rate", 1, None, f"{NOVA}.000000", f"{NOVA}.000000"),
     ]
     assert found["left"] == {
-        "without_evidence": 0, "still_unpriced": 1, "kept": 0, "unchanged": 0,
+        "without_evidence": 0, "beyond": 0, "still_unpriced": 1, "kept": 0, "unchanged": 0,
     }  # fmt: skip
     assert (found["decision"], found["calls"], found["closed"]) == (None, 3, [])
     assert rows(store, "SELECT * FROM decision") == []
@@ -206,7 +206,7 @@ def test_a_price_is_corrected_only_where_that_is_asked_for(store: Store) -> None
     store.record_book(book(gpt_6_luna=11))
     assert do(store)["calls"] == 0
     assert sums(store)[1] == LUNA
-    with pytest.raises(UsageError, match="status is priced: such prices are exact; say with inclu"):
+    with pytest.raises(UsageError, match="status is priced: such prices are exact; say with --inc"):
         do(store, status=["priced"])
     found = do(store, include_priced=True)
     assert (found["before"], found["after"], found["difference"]) == (
@@ -224,6 +224,22 @@ def test_a_price_is_never_taken_away(store: Store) -> None:
     found = do(store, include_priced=True)
     assert (found["calls"], found["left"]["kept"]) == (0, 1)
     assert sums(store)[1] == LUNA
+
+
+def test_a_cost_that_no_entry_can_hold_is_not_booked_and_said_to_be_one(store: Store) -> None:
+    """Whether the call has a price or none; it is not said that its model has no price."""
+    append(store, OLD, call("acme"), call("acme", **NEW))
+    store.record_book(book(gpt_6_luna=10**14, nova_9=10**14))
+    found = reprice(store, {"include_priced": True})
+    assert (found["calls"], found["left"]) == (0, {
+        "without_evidence": 0, "beyond": 2, "still_unpriced": 0, "kept": 0, "unchanged": 0,
+    })  # fmt: skip
+    store.close()
+    assert run(store.path, "reprice").splitlines()[1] == (
+        "1 call would cost more than an entry can hold, and stays as it is: see whether its rate "
+        "is right."
+    )
+    store._open(0.0)
 
 
 def test_a_partial_price_is_completed(store: Store) -> None:
@@ -274,7 +290,10 @@ def test_only_what_is_asked_for_is_repriced(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"status": ["unprized"]}, "status is .* give one or more of unpriced, partial, fallback"),
+        (
+            {"status": ["partial", "unprized"]},
+            "status is 'unprized': give one or more of unpriced, partial, fallback",
+        ),
         ({"status": []}, "status is"),
         ({"status": "unpriced"}, "status is"),
         ({"user": "u1"}, "user"),
@@ -328,6 +347,83 @@ def test_an_override_of_the_past_is_named(
     assert [change["why"] for change in found["changes"]] == [why]
     assert sums(store)[1] == cost
     holds(store)
+
+
+HALF = "[[adjust]]\nname = 'half'\nprovider = 'openai'\nmultiply = 0.5\n"
+THIRD = HALF.replace("0.5", "0.3")
+LUNA_RATE = (
+    "[[rate]]\nprovider = 'openai'\nmodel = 'gpt-6-luna'\n"
+    "per_mtok = { input = 4, cache_read = 2, output = 20 }\n"
+)
+EVERYTHING_ELSE = "[default]\nper_mtok = { input = 9, output = 9 }\n"
+
+
+def laid(rules: str, over: Book = OLD) -> Book:
+    """A book with rules over it."""
+    return parse(f"schema = 1\n{rules}", "own.toml").over(over) if rules else over
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "model", "why"),
+    [
+        (OLD, laid(LUNA_RATE), "gpt-6-luna", "override (rate)"),
+        (laid(LUNA_RATE), OLD, "gpt-6-luna", "override (rate) removed"),
+        (laid(HALF), OLD, "gpt-6-luna", "override (adjust) removed"),
+        (laid(HALF), laid(THIRD), "gpt-6-luna", "override (adjust)"),
+        (laid(HALF), laid(HALF + LUNA_RATE), "gpt-6-luna", "override (rate)"),
+        (OLD, laid(HALF + LUNA_RATE), "gpt-6-luna", "override (rate, adjust)"),
+        (laid(HALF + LUNA_RATE), OLD, "gpt-6-luna", "override (rate, adjust) removed"),
+        (
+            laid(HALF),
+            laid(LUNA_RATE),
+            "gpt-6-luna",
+            "override (rate), override (adjust) removed",
+        ),
+        (laid(HALF), laid(HALF, book(gpt_6_luna=11)), "gpt-6-luna", "corrected rate"),
+        (
+            OLD,
+            laid(HALF, book(gpt_6_luna=11)),
+            "gpt-6-luna",
+            "corrected rate, override (adjust)",
+        ),
+        (laid(HALF), laid(HALF, KNOWS), "nova-9", "new rate, override (adjust)"),
+        (laid(EVERYTHING_ELSE), laid(EVERYTHING_ELSE, KNOWS), "nova-9", "doubt settled"),
+        (OLD, laid(EVERYTHING_ELSE), "nova-9", "override (default)"),
+    ],
+)
+def test_every_layer_of_a_price_that_changed_is_named_and_no_other(
+    before: Book, after: Book, model: str, why: str, store: Store
+) -> None:
+    """The source's rate, a rate of the operator's own, a multiplier: come, gone or another."""
+    store.record_book(before)
+    names: dict[str, Any] = {"gen_ai__request__model": model, "gen_ai__response__model": model}
+    append(store, before, call("acme", **names))
+    store.record_book(after)
+    found = do(store, include_priced=True)
+    assert [change["why"] for change in found["changes"]] == [why]
+    assert do(store, include_priced=True)["calls"] == 0
+
+
+def test_a_price_that_becomes_one_for_a_part_is_said_with_its_status(store: Store) -> None:
+    """In the changes, and how many calls those are."""
+    store.record_book(laid(EVERYTHING_ELSE))
+    append(store, laid(EVERYTHING_ELSE), call("acme", **NEW), call("acme"))
+    own = "[[rate]]\nprovider = 'openai'\nmodel = 'nova-9'\nper_mtok = { input = 1 }\n"
+    store.record_book(laid(own))
+    found = reprice(store, {})
+    shape = ("before", "after", "old_status", "new_status", "why")
+    assert [tuple(change[name] for name in shape) for change in found["changes"]] == [
+        ("9450.000000", "1000.000000", "fallback", "partial", "override (rate)")
+    ]
+    assert found["becoming_partial"] == 1
+    store.close()
+    shown = run(store.path, "reprice").splitlines()
+    assert shown[0].split() == [
+        *("customer", "model", "why", "status", "calls", "before", "after", "difference")
+    ]
+    assert "fallback → partial" in shown[3]
+    assert "1 call becomes partial: a rate is missing, so the cost is too low." in shown
+    store._open(0.0)
 
 
 def test_list_cost_and_adjusted_cost_are_both_corrected(store: Store) -> None:
@@ -421,6 +517,25 @@ def test_a_row_of_a_call_is_repriced_without_the_others(store: Store) -> None:
     assert sums(store)[:2] == (1, LUNA + 27)
     books = "SELECT position, price_book FROM ledger WHERE calls >= 0 ORDER BY rowid DESC LIMIT 1"
     assert rows(store, books) != [(1, OLD.id)]
+    holds(store)
+
+
+def test_a_better_witness_leaves_each_row_of_a_call_its_own_book(store: Store) -> None:
+    """What was repriced stays so, and what was not stays as it was, whatever is in force."""
+    seen: dict[str, Any] = {"trace_id": b"late witness 567", "gen_ai__response__id": "r-1"}
+    further = '[{"model":"nova-9","output":9}]'
+    append(store, OLD, call("acme", microdollar__usage__additional=further, **seen))
+    store.record_book(KNOWS)
+    assert do(store)["entries"] == 1
+    store.record_book(book(gpt_6_luna=90, nova_9=90))
+    append(
+        store, book(gpt_6_luna=90, nova_9=90),
+        call(None, started_at=STARTED_AT + 500, user__id="u7", **seen), scope=OTHER,
+    )  # fmt: skip
+    query = "SELECT position, sum(cost), price_book FROM ledger GROUP BY ALL ORDER BY ALL"
+    found = [row for row in rows(store, query) if row[1]]
+    assert found == [(0, LUNA, OLD.id), (1, 27, KNOWS.id)]
+    assert sums(store)[:2] == (1, LUNA + 27)
     holds(store)
 
 
@@ -556,7 +671,7 @@ def test_a_repriced_call_is_as_late_as_it_was(tmp_path: Path) -> None:
     store.close()
     found = report_on(connect(path)).rows
     assert dict(zip(found["customer"], found["late"], strict=True)) == {
-        "given": 0, "in time": 0, "late": 1, "unassigned": 0,
+        "given": 0, "in time": 0, "late": 1,
     }  # fmt: skip
 
 
@@ -720,10 +835,12 @@ def test_the_command_shows_first_and_books_when_told(store: Store) -> None:
     assert "Nothing is booked yet: add --apply and --reason." in shown
     [line] = [line.split() for line in shown.splitlines() if line.startswith("acme")]
     assert line == [
-        "acme", "nova-9", "new", "rate", "2", "unknown", f"{2 * NOVA}.000000",
-        f"{2 * NOVA}.000000",
+        "acme", "nova-9", "new", "rate", "unpriced_model", "→", "priced", "2", "unknown",
+        f"{2 * NOVA}.000000", f"{2 * NOVA}.000000",
     ]  # fmt: skip
-    assert "Of the closed period 2026-10: 1 calls, +$0.002050000000, dated now" in shown
+    [total] = [line.split() for line in shown.splitlines() if line.startswith("TOTAL")]
+    assert total == ["TOTAL", "2", "unknown", f"{2 * NOVA}.000000", f"{2 * NOVA}.000000"]
+    assert "Of the closed period 2026-10: 1 call, +$0.002050000000, dated now" in shown
     done = run(path, "reprice", "--apply", "--reason", "the rate came", "--by", "ada")
     assert "2 calls (2,100 tokens), no known cost before and $0.004100000000 by book" in done
     assert "by decision " in done
@@ -757,12 +874,24 @@ def test_sql_as_of_a_moment_reads_the_books_as_they_stood(store: Store) -> None:
         "SELECT count(*) AS n FROM spans",
         "SELECT count(*) AS n FROM price_book_in_force",
         "SELECT 1 + count(*) AS n FROM decision",
+        "SELECT count(*) AS n FROM price_book",
+        "SELECT count(DISTINCT book_id) AS n FROM price_row",
+        "-- by day\n/* or\nnot */ WITH l AS (FROM ledger) SELECT count(*) AS n FROM l;",
+        """WITH RECURSIVE few AS (SELECT 1 AS a UNION ALL SELECT a + 1 FROM few WHERE a < 3)
+        SELECT count(DISTINCT entry_id) AS n FROM few, ledger""",
+        "SELECT count(*) AS n FROM ledger WHERE service <> 'main'",
     ):
         assert asked.sql(query).to_pylist() == [{"n": 1}], query
     early = AsOf(connect(path), moment - timedelta(microseconds=1))
     assert early.sql("SELECT count(*) AS n FROM ledger WHERE calls = ?", [1]).to_pylist() == [
         {"n": 0}
     ]
+    for table in ("main.ledger", '"MAIN" . "ledger"', "(FROM x, main.ledger)"):
+        with pytest.raises(QueryRefused) as refused:
+            asked.sql(f"WITH x AS (FROM {table}) SELECT count(*) FROM x")
+        assert "ledger has what was recorded later, too: as of a moment" in str(refused.value)
+    with pytest.raises(QueryRefused, match="cannot be parsed"):
+        asked.sql("main SELECT")
     out = run(path, "sql", "--as-of", moment.isoformat(), "SELECT count(*) AS n FROM ledger")
     assert out.split()[-1] == "1"
     store._open(0.0)

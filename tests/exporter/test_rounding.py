@@ -148,6 +148,8 @@ def test_a_rounded_amount_has_the_decimals_of_its_unit(
         ("ten", "the bill is 'ten': write US dollars like 1234.56"),
         ("NaN", "the bill is 'NaN': write US dollars"),
         ("1e31", "the bill is '1e31': write US dollars"),
+        ("0e-31", "the bill is '0e-31': write US dollars"),
+        ("1e-999999999", "the bill is '1e-999999999': write US dollars"),
         ("0.005", "the bill is 0.005, which is not a whole number of cents: write fewer"),
     ],
 )
@@ -156,3 +158,9 @@ def test_an_amount_that_is_none_is_refused(text: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         Unit.CENT.count("the bill", text)
     assert Unit.CENT.count("the bill", Decimal("-0.01")) == -1
+    assert Unit.CENT.count("the bill", "1e30") == 10**32
+    assert Unit.CENT.count("the bill", "0e-30") == 0
+
+
+def test_a_picodollar_is_cost_enough_for_a_share() -> None:
+    assert allocation({("a",): 1, ("b",): 0}, 7) == {("a",): 7, ("b",): 0}

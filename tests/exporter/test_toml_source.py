@@ -42,6 +42,26 @@ z = 1
 )
 
 
+def test_a_file_may_begin_with_a_mark_of_its_encoding(tmp_path: Path) -> None:
+    """As some editors write it; the lines are counted as ever."""
+    file = tmp_path / "own.toml"
+    file.write_bytes(b"\xef\xbb\xbfschema = 1\n[a]\n")
+    document = toml_source.read(file)
+    assert document.values == {"schema": 1, "a": {}}
+    with pytest.raises(UsageError, match=r"own\.toml:1: schema is not known"):
+        document.only(["a"])
+
+
+@pytest.mark.parametrize("kind", ["number", "whole"])
+def test_a_number_in_quotes_is_to_be_written_without(kind: str) -> None:
+    document = toml_source.parse('multiply = "0.88"', "own.toml")
+    with pytest.raises(UsageError) as refused:
+        getattr(document, kind)("multiply", "write a number")
+    assert str(refused.value) == (
+        'own.toml:1: multiply of the file is "0.88": write a number, without quotes'
+    )
+
+
 def test_a_table_without_a_head_has_the_line_of_its_first_part() -> None:
     """And its own once it has one."""
     assert toml_source.lines_of("\n[a.b]\n[a.c]")["a",] == 2

@@ -134,6 +134,14 @@ def test_what_is_to_be_written_is_sound_once_it_is_filled_in(three: Path) -> Non
         assert priced.lookup(one["provider"], one["model"])
 
 
+def test_a_provider_is_known_by_the_name_that_opentelemetry_has_for_it(tmp_path: Path) -> None:
+    [one] = listed(ledger(tmp_path, named("gcp.gemini", "gemini-2.5-flas")))
+    assert one["toml"].startswith(
+        '# if it is this one:\n[[alias]]\nprovider = "gcp.gemini"\nmodel = "gemini-2.5-flas"\n'
+        'is = { provider = "google", model = "gemini-2.5-flash" }\n'
+    )
+
+
 def test_a_name_that_is_almost_one_is_proposed_as_an_alias(tmp_path: Path) -> None:
     """It is never applied: that is for an operator to say."""
     db = ledger(tmp_path, named("openai", "gpt-6-lunna"))

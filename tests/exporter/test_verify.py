@@ -281,7 +281,7 @@ def test_the_command_says_what_it_has_checked_and_its_status_is_the_verdict(
     said = run("verify", "--db", str(ledger), "--scratch", str(tmp_path))
     assert said.exit_code == 0
     assert said.stdout == (
-        "46 spans, 48 ledger entries, 2 price books, 0 decisions: 45 calls, 106690.000000 µ$\n"
+        "46 spans, 48 ledger entries, 2 price books, 0 decisions: 45 calls, 106190.000000 µ$\n"
         "The ledger holds.\n"
     )
     change(ledger, f"UPDATE ledger SET output = 51 WHERE {ENTRY}")

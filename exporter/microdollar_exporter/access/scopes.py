@@ -35,7 +35,7 @@ def check_scope(text: str) -> str:
         raise UsageError(f"the scope is {text!r}: choose from {', '.join(SCOPES)}")
     if customer in NOBODY:
         raise UsageError(
-            f"{text!r} names no customer: what is for nobody, or for who was erased, is the operator's"
+            f"{text!r} names no customer: what is nobody's, or an erased one's, is the operator's"
         )
     return text
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TypeVar
 
-from microdollar_exporter.markup import Bill, Key, Part, Piece
+from microdollar_exporter.markup import Bill, Key, Line, Part, Piece
 from microdollar_exporter.rounding import Unit, half_even, statement
 
 __all__ = ["Money", "Row", "Sums", "sums_of"]
@@ -18,7 +18,7 @@ class Sums:
     """Money of one row or of all, in a unit; None where nothing is known.
 
     `parts` add up to the amount. `margin` is the amount without the cost, of the calls for which
-    both are known.
+    both are known: where they are of all calls, the one less the other as they stand here.
     """
 
     cost: int | None = None
@@ -44,10 +44,9 @@ def _sum(one: int | None, other: int | None) -> int | None:
 
 @dataclass(slots=True)
 class Row(Sums):
-    """One row, with the calls and tokens that have no amount and the rules that made the rest."""
+    """One row, with the calls that have no amount and the rules that made the rest."""
 
     unbilled: int = 0
-    unbilled_tokens: int = 0
     rules: set[str] = field(default_factory=set)
 
 
@@ -73,23 +72,31 @@ def sums_of(pieces: Sequence[Piece], bill: Bill, unit: Unit) -> Money:
     """
     costs = _costs(pieces)
     parts = _cells((at, line.parts) for at, line in bill.lines.items())
-    costed_parts = _cells((at, line.costed_parts) for at, line in bill.lines.items())
-    costed = {(*at, None): line.cost for at, line in bill.lines.items() if line.costed_parts}
+    # Where an amount or a cost is unknown, what is known of both is a statement of its own.
+    mixed = {at: line for at, line in bill.lines.items() if _is_mixed(line, costs.get((*at, None)))}
+    costed_parts = _cells((at, line.costed_parts) for at, line in mixed.items())
+    costed = {(*at, None): line.cost for at, line in mixed.items() if line.costed_parts}
+    whole = {at for at, line in bill.lines.items() if line.costed_parts} - mixed.keys()
 
     rows: defaultdict[Key, Row] = defaultdict(Row)
-    for (_, key, _), count in _rounded(costs, unit).items():
-        rows[key].add(Sums(cost=count))
-    for (_, key, part), count in _rounded(parts, unit).items():
-        rows[key].add(Sums(parts={part: count}))
+    for (customer, key, _), count in _rounded(costs, unit).items():
+        rows[key].add(Sums(cost=count, margin=-count if (customer, key) in whole else None))
+    for (customer, key, part), count in _rounded(parts, unit).items():
+        margin = count if (customer, key) in whole else None
+        rows[key].add(Sums(parts={part: count}, margin=margin))
     for (_, key, _), count in _rounded(costed_parts, unit).items():
         rows[key].add(Sums(margin=count))
     for (_, key, _), count in _rounded(costed, unit).items():
         rows[key].add(Sums(margin=-count))
     for (_, key), line in bill.lines.items():
         rows[key].unbilled += line.unbilled
-        rows[key].unbilled_tokens += line.unbilled_tokens
         rows[key].rules |= line.rules
     return Money(dict(rows), _total(rows.values()), _exact(costs), _exact(parts))
+
+
+def _is_mixed(line: Line, cost: Fraction | int | None) -> bool:
+    """Whether the amount and the cost are not of the same calls."""
+    return line.parts != line.costed_parts or line.cost != (cost or 0)
 
 
 def _costs(
@@ -127,7 +134,6 @@ def _total(rows: Iterable[Row]) -> Row:
     for row in rows:
         total.add(row)
         total.unbilled += row.unbilled
-        total.unbilled_tokens += row.unbilled_tokens
     return total
 
 

@@ -50,9 +50,11 @@ class EntryStory:
 
     @property
     def adds_up(self) -> bool:
-        """Whether the charge comes to the cost in the ledger."""
+        """Whether the charge comes to the cost in the ledger, or is more than that can hold."""
         cost: Decimal | None = self.entry["cost"]
-        return self.charge is None or cost == microdollars(self.charge.rounded)
+        if self.charge is None or (cost is None and self.entry["price_status"] == "bad_usage"):
+            return True
+        return cost == microdollars(self.charge.rounded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +137,10 @@ class _Prices:
             return None
         if book_id not in self._books:
             found = kept_book(self._ledger, "book_id = ?", book_id)
-            rows = {row.price_row: row for row in found.book.rows} if found else {}
+            rows = (
+                {row.price_row: row for row in (*found.book.rows, *found.book.only_lent)}
+                if found
+                else {}
+            )
             self._books[book_id] = (found.book, rows) if found else None
         return self._books[book_id]

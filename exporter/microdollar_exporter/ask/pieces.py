@@ -4,16 +4,19 @@
 from collections.abc import Sequence
 from datetime import datetime
 from fractions import Fraction
-from typing import Any, NamedTuple
+from itertools import chain
+from typing import Any, Final, NamedTuple
 
 from microdollar_exporter.ask.connect import Answers
 from microdollar_exporter.markup import Markup, Piece
+from microdollar_exporter.price.units import spellings
 from microdollar_exporter.usage import BUCKETS
 
 __all__ = ["Chosen", "pieces"]
 
 MODEL = "coalesce(response_model, request_model)"
 """A call's model, as reports and rules name it."""
+_COUNT: Final = "coalesce(sum(map_extract_value(units, ?)), 0)"
 
 
 class Chosen(NamedTuple):
@@ -31,9 +34,10 @@ def pieces(connection: Answers, chosen: Chosen, markup: Markup) -> list[Piece]:
         f" WHEN started_at < CAST(? AS TIMESTAMP) THEN {position}" for position in range(len(edges))
     )
     units = sorted({unit for rate in markup.rates for unit in rate.per_unit})
+    names = [spellings(unit) for unit in units]
     counted = [
-        f"coalesce(sum(map_extract_value(units, ?)), 0)::BIGINT AS unit_{position}"
-        for position in range(len(units))
+        f"({' + '.join([_COUNT] * len(of_unit))})::BIGINT AS unit_{position}"
+        for position, of_unit in enumerate(names)
     ]
     tokens = [f"coalesce(sum({bucket}), 0)::BIGINT AS {bucket}" for bucket in BUCKETS]
     columns = [
@@ -53,7 +57,7 @@ def pieces(connection: Answers, chosen: Chosen, markup: Markup) -> list[Piece]:
     ]
     parameters = [edge.isoformat(" ", "microseconds") for edge in edges]
     query = f"SELECT {', '.join(columns)} FROM ({chosen.sql}) GROUP BY ALL"  # noqa: S608 - our words
-    found = connection.sql(query, [*parameters, *units, *chosen.parameters]).to_pylist()
+    found = connection.sql(query, [*parameters, *chain(*names), *chosen.parameters]).to_pylist()
     begins = [datetime.min, *edges]
     return [_piece(row, chosen.keys, begins, units) for row in found]
 

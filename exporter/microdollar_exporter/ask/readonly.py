@@ -15,7 +15,7 @@ import duckdb
 
 from microdollar_exporter.errors import QueryRefused
 
-__all__ = ["TABLES", "TABLE_FUNCTIONS", "check_select"]
+__all__ = ["TABLES", "TABLE_FUNCTIONS", "check_select", "refuse_schemas"]
 
 TABLES = frozenset(
     {"archive_part", "archived_span", "decision", "held_span", "ledger", "price_book"}
@@ -72,6 +72,26 @@ def check_select(con: duckdb.DuckDBPyConnection, sql: str) -> None:
             name = str(node["function_name"]).lower()
             known = name in functions or name in TABLE_FUNCTIONS
             _require(known and node.get("catalog", "") == "", f"the function {name}")
+
+
+def refuse_schemas(sql: str) -> None:
+    """Raise if a query names a table together with its schema; what is no query is let through.
+
+    Raises:
+        QueryRefused: it does; the message says which.
+    """
+    if "main" not in sql.lower():
+        # The only schema that a query may name.
+        return
+    with duckdb.connect() as con:
+        serialised = con.execute("SELECT json_serialize_sql(?)", [sql]).fetchall()
+    for node in _nodes(json.loads(serialised[0][0])):
+        name = ".".join(filter(None, (node.get("schema_name"), node.get("table_name"))))
+        if node.get("type") == "BASE_TABLE" and node.get("schema_name"):
+            raise QueryRefused(
+                f"{name} has what was recorded later, too: as of a moment, write "
+                f"{node['table_name']} alone"
+            )
 
 
 def _check_table(node: dict[str, Any], tables: frozenset[str]) -> None:

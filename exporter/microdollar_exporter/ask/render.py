@@ -11,17 +11,14 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-import tabulate
 
 from microdollar_exporter.ask.completeness import Completeness, Gap
 from microdollar_exporter.ask.report import Report
+from microdollar_exporter.ask.tables import cut, table
 from microdollar_exporter.errors import UsageError
 from microdollar_exporter.usage import BUCKETS, PARTS
 
 __all__ = ["render", "render_completeness", "render_rows"]
-
-# Two blanks on either side of every header would push a report off most screens.
-tabulate.MIN_PADDING = 0
 
 FORMATS = ("table", "csv", "json")
 
@@ -51,10 +48,10 @@ def render(report: Report, form: str) -> str:
     return f"{_report_table(report, records)}\n{report.honesty}\n"
 
 
-def render_rows(table: pa.Table, form: str) -> str:
-    """The answer of a query as text, ending with a line break."""
-    names = table.column_names
-    columns = [column.to_pylist(maps_as_pydicts="strict") for column in table.columns]
+def render_rows(found: pa.Table, form: str, headers: Sequence[str] | None = None) -> str:
+    """The answer of a query as text, ending with a line break; in a table with these `headers`."""
+    names = found.column_names
+    columns = [column.to_pylist(maps_as_pydicts="strict") for column in found.columns]
     rows = [list(row) for row in zip(*columns, strict=True)]
     if form == "json":
         if len(set(names)) < len(names):
@@ -63,7 +60,7 @@ def render_rows(table: pa.Table, form: str) -> str:
     if form == "csv":
         return _csv(names, rows)
     body = [[_plain(value) for value in row] for row in rows]
-    return tabulate.tabulate(body, names, "simple", disable_numparse=True) + "\n"
+    return table(body, headers or names, [_is_number(kind) for kind in found.schema.types]) + "\n"
 
 
 def render_completeness(completeness: Completeness, form: str) -> str:
@@ -90,9 +87,13 @@ def render_completeness(completeness: Completeness, form: str) -> str:
     for line, cell in zip(body, cells, strict=True):
         line[-1] = cell
     headers = [*names[:-1], "likely cost\nµ$"]
-    align = ["right" if name in _NUMBERS else "left" for name in names]
-    table = tabulate.tabulate(body, headers, "simple", disable_numparse=True, colalign=align)
-    return f"{table}\n\n{completeness.summary}\n"
+    gaps = table(body, headers, [name in _NUMBERS for name in names])
+    return f"{gaps}\n\n{completeness.summary}\n"
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    types = pa.types
+    return any(is_one(kind) for is_one in (types.is_integer, types.is_floating, types.is_decimal))
 
 
 _NUMBERS = ("first", "last", "calls", "likely_cost")
@@ -114,16 +115,15 @@ def _report_table(report: Report, records: list[dict[str, Any]]) -> str:
         return "No calls.\n"
     # A column in which no row has anything would only push the others off the screen.
     shown = [name for name in (*BUCKETS, *PARTS) if any(record[name] for record in records)]
-    adjusted = [name for name in _ADJUSTED if report.total.get(name) is not None]
-    if adjusted == ["charge"]:
-        adjusted = []
+    parts = [name for name in _ADJUSTED if report.total.get(name) is not None]
+    adjusted = [] if parts == ["charge"] else [n for part in parts for n in (part, f"{part}_usd")]
     amounts = [name for name in (*adjusted, *_PAID) if name in report.rows]
     doubts = [name for name in _DOUBTS if report.total.get(name)]
     measures = ["calls", *shown, "cost", "cost_usd", *amounts, *doubts]
     lines = [*records, dict.fromkeys(report.by, "") | report.total]
     kinds = ["line"] if any(line.get("line", "usage") != "usage" for line in records) else []
     named = [*report.by, *kinds]
-    body = [[_plain(line[name]) for name in named] for line in lines]
+    body = [[cut(_plain(line[name])) for name in named] for line in lines]
     body[-1][0] = "TOTAL"
     for name in measures:
         texts = _aligned([line[name] for line in lines], as_rounded=report.exact is not None)
@@ -133,8 +133,8 @@ def _report_table(report: Report, records: list[dict[str, Any]]) -> str:
     for cells, line in zip(body, lines, strict=True):
         cells += [_plain(line[name]) for name in rules]
     headers = [*named, *(_HEADERS.get(name, name) for name in measures), *rules]
-    align = ["left"] * len(named) + ["right"] * len(measures) + ["left"] * len(rules)
-    return tabulate.tabulate(body, headers, "simple", disable_numparse=True, colalign=align) + "\n"
+    figures = [False] * len(named) + [True] * len(measures) + [False] * len(rules)
+    return table(body, headers, figures) + "\n"
 
 
 _ADJUSTED = ("charge", "allowance", "minimum")
@@ -159,8 +159,11 @@ _HEADERS = {
     "cost": "cost\nµ$",
     "cost_usd": "cost\n$",
     "charge": "charge\nµ$",
+    "charge_usd": "charge\n$",
     "allowance": "allowance\nµ$",
+    "allowance_usd": "allowance\n$",
     "minimum": "minimum\nµ$",
+    "minimum_usd": "minimum\n$",
     "amount": "amount\nµ$",
     "amount_usd": "amount\n$",
     "margin": "margin\nµ$",
@@ -208,12 +211,15 @@ def _cell(value: Any) -> str:
     back. Numbers are left as they are.
     """
     text = _plain(value)
-    return f"'{text}" if isinstance(value, str) and text.startswith(_FORMULAS) else text
+    return f"'{text}" if isinstance(value, str | tuple) and text.startswith(_FORMULAS) else text
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [
-        {str(name): None if pd.isna(value) else value for name, value in record.items()}
+        {
+            str(name): value if isinstance(value, tuple) or not pd.isna(value) else None
+            for name, value in record.items()
+        }
         for record in frame.to_dict("records")
     ]
 
@@ -223,6 +229,8 @@ def _plain(value: Any) -> str:
         return ""
     if isinstance(value, dict):
         return _dumps(value)
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
     return f"{value:f}" if isinstance(value, Decimal) else str(value)
 
 

@@ -14,15 +14,19 @@ import tabulate
 
 from microdollar_exporter.ask.charge import Charge
 from microdollar_exporter.ask.explain import CallStory, EntryStory
+from microdollar_exporter.ask.tables import cut, table
 from microdollar_exporter.ask.unpriced import Unpriced
 from microdollar_exporter.price import Book, PriceRow
+from microdollar_exporter.price.book import ANY
+from microdollar_exporter.price.decimals import decimal
 from microdollar_exporter.price.difference import Difference, Move
-from microdollar_exporter.price.words import decimal, moment, rate, reach
+from microdollar_exporter.price.words import moment, rate, reach
 from microdollar_exporter.usage import BUCKETS, PARTS
 
 __all__ = [
     "render_book",
     "render_difference",
+    "render_overridden",
     "render_rows_of",
     "render_stories",
     "render_unpriced",
@@ -43,10 +47,10 @@ def render_difference(found: Difference, since: int, limit: int) -> str:
         return "The two books say the same.\n"
     day = moment(since - since % 86_400_000_000)
     lists = [
-        ("New models", [" ".join(pair) for pair in found.new_models]),
+        ("New models", [_named(pair) for pair in found.new_models]),
         (f"Changes from {day} on", [_move(move) for move in found.later]),
         (f"Past rewritten, before {day}", [_move(move) for move in found.past]),
-        ("Models no longer listed", [" ".join(pair) for pair in found.gone_models]),
+        ("Models no longer listed", [_named(pair) for pair in found.gone_models]),
         ("Names or adjustments otherwise", [" ".join(pair).strip() for pair in found.otherwise]),
     ]
     lines = []
@@ -55,6 +59,26 @@ def render_difference(found: Difference, since: int, limit: int) -> str:
             lines += [f"{title}: {len(items):,}", *_first(items, limit), ""]
     lines.append(f"{found.moved_rates:,} of {found.known_rates:,} known rates moved.")
     return "\n".join(lines) + "\n"
+
+
+def render_overridden(answer: Mapping[str, Any], limit: int) -> str:
+    """What the overrides say otherwise, as the act `use-prices` answered; nothing if they do not.
+
+    `limit` lines of each list are shown.
+    """
+    lines = []
+    if answer["factors"]:
+        factors = [
+            f"{each['name']}: times {each['old'] or 'nothing'} → {each['new'] or 'nothing'}"
+            for each in answer["factors"]
+        ]
+        lines += [f"Multipliers otherwise: {len(factors):,}", *_first(factors, limit), ""]
+    if answer["overridden"]:
+        found = Difference.from_json(answer["overridden"])
+        if not found.is_empty:
+            lines += ["By the overrides, beside the list prices:", ""]
+            lines.append(render_difference(found, answer["since"], limit))
+    return "\n".join(lines)
 
 
 def _first(items: Sequence[str], limit: int) -> Iterator[str]:
@@ -73,7 +97,13 @@ def _move(move: Move) -> str:
 
 
 def _key(of: Move | PriceRow) -> str:
-    return f"{of.provider} {of.model}" + ("" if of.context == "std" else f" ({of.context})")
+    name = _named((of.provider, of.model))
+    return name + ("" if of.context == "std" else f" ({of.context})")
+
+
+def _named(pair: tuple[str, str]) -> str:
+    """A provider and a model, or what the overrides call the rate for all others."""
+    return "[default]" if pair == (ANY, ANY) else " ".join(pair)
 
 
 def render_book(book: Book, known_at: int) -> str:
@@ -108,13 +138,15 @@ def _row_lines(row: PriceRow) -> Iterator[str]:
     said = [_reach(row) or "always", f"row {row.price_row}"]
     if row.layer:
         said.append(f"by override ({row.layer}){': ' + row.reason if row.reason else ''}")
+    for each in row.adjustments:
+        said.append(
+            f"times {each.multiply}{' of tokens' if each.tokens_only else ''} by {each.name}"
+        )
     yield f"{_key(row)}: {'; '.join(said)}"
-    if row.adjustments:
-        # It has the rates of the row above it.
-        yield from (f"  times {each.multiply} by {each.name}" for each in row.adjustments)
-        return
-    for name, value in {**row.rates, **row.unit_rates}.items():
-        yield f"  {name:<18} {rate(name, value)}"
+    for name, value in row.rates.items():
+        yield f"  {name:<18} {rate(name, value * row.multiplier)}"
+    for name, value in row.unit_rates.items():
+        yield f"  {name:<18} {rate(name, value * row.unit_multiplier)}"
 
 
 def _reach(row: PriceRow) -> str:
@@ -134,15 +166,13 @@ def render_unpriced(found: Sequence[Unpriced]) -> str:
     headers = ("provider", "model", "first seen", "last seen", "calls", "tokens", "customers")
     body = [
         (
-            *(one.provider or "", one.model or ""),
+            *(cut(one.provider or ""), cut(one.model or "")),
             *(f"{one.first_seen:%Y-%m-%d %H:%M}", f"{one.last_seen:%Y-%m-%d %H:%M}"),
             *(f"{one.calls:,}", f"{one.tokens:,}", f"{one.customers:,}"),
         )
         for one in found
     ]
-    align = ("left",) * 4 + ("right",) * 3
-    table = tabulate.tabulate(body, headers, "simple", disable_numparse=True, colalign=align)
-    lines = [table]
+    lines = [table(body, headers, (False,) * 4 + (True,) * 3)]
     for one in found:
         lines += ["", f"{one.provider or 'no provider'} {one.model or 'no model'}: {one.why}"]
         if one.toml:
@@ -260,7 +290,9 @@ def _entry(number: int, story: EntryStory, all_of_call: Sequence[EntryStory]) ->
         f"{number}. {entry['kind']} {entry['entry_id']}, booked {entry['recorded_at']}: "
         f"{entry['calls']:+d} call, {cost}, {entry['price_status']}"
     )
-    yield f"   {'; '.join(said for said in (entry['reason'], entry['price_note']) if said)}"
+    note = entry["price_note"]
+    # The reason has it already, but for entries whose price changed since.
+    yield f"   {entry['reason']}{'' if note is None or note in entry['reason'] else f'; {note}'}"
     if entry["reverses"]:
         taken = [s.entry["entry_id"] for s in all_of_call]
         which = taken.index(entry["reverses"]) + 1 if entry["reverses"] in taken else None

@@ -12,12 +12,15 @@ from uuid import UUID
 
 import pandas as pd
 
-from microdollar_exporter.ask.as_of import AsOf
+from microdollar_exporter.ask.as_of import AsOf, moment_of_books
 from microdollar_exporter.ask.completeness import Completeness, completeness_on, dollars
 from microdollar_exporter.ask.connect import Answers, connect
-from microdollar_exporter.ask.period import Instant, Period, instant, period
+from microdollar_exporter.ask.honesty import IN_DOUBT, UNASSIGNED_SUMS, honesty, plural
+from microdollar_exporter.ask.period import Instant, Period, period
 from microdollar_exporter.ask.pieces import MODEL, Chosen, pieces
-from microdollar_exporter.ask.rows import HONESTY, TOKENS, Table, plural
+from microdollar_exporter.ask.rows import Table
+from microdollar_exporter.ask.strangers import unknown_in, unknown_names
+from microdollar_exporter.entry import REVERSAL
 from microdollar_exporter.errors import UsageError
 from microdollar_exporter.markup import Markup, Span, read
 from microdollar_exporter.rounding import Unit
@@ -44,9 +47,15 @@ _MEASURES = (
     "coalesce(sum(calls), 0)::BIGINT AS calls",
     *(f"sum({column})::BIGINT AS {column}" for column in (*BUCKETS, *PARTS)),
     "sum(cost) AS cost",
-    *(f"coalesce({sql}, 0)::BIGINT AS {name}" for name, sql in HONESTY.items()),
-    "coalesce(sum(calls) FILTER (customer_id IS NULL), 0)::BIGINT AS unassigned_calls",
-    f"coalesce(sum({TOKENS}) FILTER (customer_id IS NULL), 0)::BIGINT AS unassigned_tokens",
+    f"sum(if(kind = '{REVERSAL}', -1, 1))::BIGINT AS standing",
+    *(
+        f"coalesce({sql}, 0)::BIGINT AS {name}"
+        for name, sql in {
+            **IN_DOUBT,
+            "late": "sum(calls) FILTER (is_late)",
+            **UNASSIGNED_SUMS,
+        }.items()
+    ),
 )
 
 # A call is as late as its first entry, whatever was corrected afterwards. The sums of a day that
@@ -108,9 +117,9 @@ class Report:
     has a row of its own. `amount` is what is paid, None where that is not known, the sum of
     `charge`, `allowance` (not above zero) and `minimum` (what is missing to it); `margin` is the
     amount without the cost, of the calls for which both are known. `unbilled` counts calls without
-    an amount; `rules` names the rules that made it. When a bill is allocated, `allocated` and
-    `allocated_usd` follow: the row's share. `exact` has the totals of what was rounded, and
-    `notes` what is to be said of the amounts.
+    an amount; `rules` has the names of the rules that made it. When a bill is allocated,
+    `allocated` and `allocated_usd` follow: the row's share. `exact` has the totals of what was
+    rounded, and `notes` what else is to be said.
     """
 
     by: tuple[str, ...]
@@ -126,24 +135,11 @@ class Report:
     @property
     def honesty(self) -> str:
         """A line or two that say what the figures leave out and where they are not exact."""
-        total = self.total
-        tokens = total["unpriced_tokens"]
-        found = {
-            f"unpriced ({plural(tokens, 'token')})": total["unpriced"],
-            "with usage missing": total["missing"],
-            "estimated": total["estimated"],
-            "priced in part": total["partial"],
-            "with a price or count in doubt": total["fallback"],
-            "refused or never sent (free)": total["refused"],
-            "recorded late": total["late"],
-            f"unassigned ({plural(self.unassigned_tokens, 'token')})": self.unassigned_calls,
+        unassigned = {
+            "unassigned": self.unassigned_calls,
+            "unassigned_tokens": self.unassigned_tokens,
         }
-        parts = [f"{count:,} {what}" for what, count in found.items() if count]
-        if tokens and not total["unpriced"]:
-            # A further model inside a call has tokens and is no call.
-            parts.insert(0, f"{plural(tokens, 'token')} unpriced")
-        nothing = "each priced from reported usage, and assigned"
-        lines = [f"Of {plural(total['calls'], 'call')}: {', '.join(parts) or nothing}."]
+        lines = [honesty(self.total | unassigned)]
         if self.completeness is not None and self.completeness.missing:
             lines.append(_absent(self.completeness))
         if self.unbooked:
@@ -247,7 +243,7 @@ def report_on(
     """
     _refuse_contradictions(customer, provider, markup, allocate)
     if as_of is not None:
-        moment = instant("as-of", as_of)
+        moment = moment_of_books(connection, as_of)
         connection, now = AsOf(connection, moment), now or moment
     names = _names(by)
     asked = period(from_, to)
@@ -278,11 +274,16 @@ def report_on(
         table.put_amounts(found_pieces, markup, unit, Span(*asked, at, whose))
     if allocate is not None:
         table.allocate(allocate, unit or Unit.CENT)
+    if not found:
+        whom = {"customer": None if customer is None else str(customer), "provider": provider}
+        table.notes += unknown_names(connection, whom)
+    if markup is not None and customer is None:
+        table.notes += unknown_in(books, markup)
     return Report(
         names,
         table.frame(),
         table.total,
-        total["unassigned_calls"],
+        total["unassigned"],
         total["unassigned_tokens"],
         complete,
         unbooked,

@@ -9,35 +9,24 @@ from typing import Any, Final
 import pandas as pd
 
 from microdollar_exporter.ask.amounts import Row, sums_of
+from microdollar_exporter.ask.honesty import IN_DOUBT, plural
 from microdollar_exporter.markup import Bill, Key, Markup, Part, Piece, Span, bill
 from microdollar_exporter.money import usd
 from microdollar_exporter.rounding import Unit, allocation
 from microdollar_exporter.usage import BUCKETS, PARTS
 from microdollar_semconv import UNASSIGNED
 
-__all__ = ["AMOUNTS", "HONESTY", "SUMS", "TOKENS", "Table", "plural"]
+__all__ = ["AMOUNTS", "HONESTY", "SUMS", "Table"]
 
 SUMS: Final = ("calls", *BUCKETS, *PARTS)
 """The columns that count calls and tokens."""
 
-TOKENS: Final = " + ".join(f"coalesce({bucket}, 0)" for bucket in BUCKETS)
-"""All tokens of an entry, as SQL."""
-
-# Sums of signed columns like all others, so that what was taken back is in none of them.
-HONESTY: Final = {
-    "unpriced": "sum(calls) FILTER (cost IS NULL AND usage_source <> 'missing')",
-    "unpriced_tokens": f"sum({TOKENS}) FILTER (cost IS NULL)",
-    "missing": "sum(calls) FILTER (usage_source = 'missing')",
-    "estimated": "sum(calls) FILTER (usage_source = 'estimated')",
-    "partial": "sum(calls) FILTER (price_status = 'partial')",
-    "fallback": "sum(calls) FILTER (price_status = 'fallback')",
-    "refused": "sum(calls) FILTER (usage_source = 'none')",
-    "late": "sum(calls) FILTER (is_late)",
-}
-"""The columns that count what a cost leaves out or where it is in doubt, as SQL."""
+HONESTY: Final = (*IN_DOUBT, "late")
+"""The columns that count what a cost leaves out or where it is in doubt, and what came late."""
 
 AMOUNTS: Final = (
-    *("charge", "allowance", "minimum", "amount", "amount_usd", "margin", "margin_usd"),
+    *("charge", "charge_usd", "allowance", "allowance_usd", "minimum", "minimum_usd"),
+    *("amount", "amount_usd", "margin", "margin_usd"),
     *("unbilled", "rules"),
 )
 """The columns that a markup adds to a report, after its other ones."""
@@ -57,15 +46,27 @@ class Table:
         self.exact: dict[str, Decimal | None] | None = None
         self.notes: list[str] = []
         self._names = names
-        self._rows = {
-            Key(tuple(row[key] for key in keys), Part.CHARGE): _row(row, names, keys)
-            for row in found
-        }
+        self._rows: dict[Key, dict[str, Any]] = {}
+        self._cancelled: set[Key] = set()
+        for row in found:
+            key = Key(tuple(row[key] for key in keys), Part.CHARGE)
+            self._rows[key] = _row(row, names, keys)
+            if not row["standing"]:
+                self._cancelled.add(key)
         self._columns = [*names, *SUMS, "cost", "cost_usd", *HONESTY]
 
     def frame(self) -> pd.DataFrame:
-        """The rows as a DataFrame; counts can be absent and are integers nevertheless."""
-        frame = pd.DataFrame(list(self._rows.values()), columns=self._columns)
+        """The rows as a DataFrame; counts can be absent and are integers nevertheless.
+
+        A group in which all was taken back is not among them, unless money is left in it.
+        """
+        figures = [name for name in self._columns if name not in (*self._names, "line", "rules")]
+        rows = [
+            row
+            for key, row in self._rows.items()
+            if key not in self._cancelled or any(row[name] for name in figures)
+        ]
+        frame = pd.DataFrame(rows, columns=self._columns)
         counts = [*SUMS, *HONESTY, *({"unbilled"} & set(self._columns))]
         frame[counts] = frame[counts].astype("Int64")
         return frame
@@ -92,7 +93,7 @@ class Table:
             row.update(in_unit.cost(sums))
             if markup is not None:
                 row.update(in_unit.amounts(sums))
-                row["rules"] = ", ".join(sorted(sums.rules, key=order.__getitem__)) or None
+                row["rules"] = tuple(sorted(sums.rules, key=order.__getitem__)) or None
         self.total |= in_unit.cost(money.total)
         if markup is not None:
             self.total |= in_unit.amounts(money.total) | {"line": None, "rules": None}
@@ -159,9 +160,9 @@ class _In:
     def amounts(self, sums: Row) -> dict[str, Any]:
         """The columns of what is paid."""
         return {
-            "charge": self.microdollars(sums.parts.get(Part.CHARGE)),
-            "allowance": self.microdollars(sums.parts.get(Part.ALLOWANCE)),
-            "minimum": self.microdollars(sums.parts.get(Part.MINIMUM)),
+            **self.pair("charge", sums.parts.get(Part.CHARGE)),
+            **self.pair("allowance", sums.parts.get(Part.ALLOWANCE)),
+            **self.pair("minimum", sums.parts.get(Part.MINIMUM)),
             **self.pair("amount", sums.amount),
             **self.pair("margin", sums.margin),
             "unbilled": sums.unbilled,
@@ -178,6 +179,13 @@ def _said_of(made: Bill) -> list[str]:
             f"{_counted(made.unknown, made.unknown_tokens)} whose cost or usage is not known"
         )
     lines = [f"Without an amount: {', '.join(said)}."] if said else []
+    if made.incomplete:
+        customers = plural(len({customer for customer, _ in made.incomplete}), "customer")
+        periods = ", ".join(sorted({period for _, period in made.incomplete}))
+        lines.append(
+            f"The allowances and minimums of {customers} in {periods} are worked out without calls "
+            "whose cost or usage is not known."
+        )
     if made.cut:
         lines.append(
             f"Without the allowances and minimums of {', '.join(sorted(made.cut))}, of which the "
@@ -196,11 +204,6 @@ def _rounded(unit: Unit, exact: Mapping[str, Decimal | None]) -> str:
     )
     said = f"Rounded to {unit.name.lower()}s, each customer's total once"
     return f"{said}; exactly in $: {totals}." if totals else f"{said}."
-
-
-def plural(count: int, one: str) -> str:
-    """A count and what it counts, in the plural but for one."""
-    return f"{count:,} {one if count == 1 else one + 's'}"
 
 
 def _row(found: dict[str, Any], names: Sequence[str], keys: Sequence[str]) -> dict[str, Any]:

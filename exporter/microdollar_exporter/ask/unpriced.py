@@ -6,19 +6,20 @@ from datetime import datetime
 from typing import Any, Final, NamedTuple
 
 from microdollar_exporter.ask.connect import Answers
+from microdollar_exporter.ask.honesty import TOKENS
 from microdollar_exporter.price import Book, Engine
-from microdollar_exporter.usage import BUCKETS, Usage, UsageRow
+from microdollar_exporter.price.names import Names
+from microdollar_exporter.usage import Usage, UsageRow
 from microdollar_semconv import attributes as md
 
 __all__ = ["Unpriced", "unpriced_in"]
 
-_TOKENS: Final = " + ".join(f"coalesce({bucket}, 0)" for bucket in BUCKETS)
 _QUERY: Final = f"""
     SELECT
         provider, coalesce(response_model, request_model) AS model,
         min(started_at) AS first_seen, max(started_at) AS last_seen,
         epoch_us(max(started_at)) AS last_us,
-        sum(calls)::BIGINT AS calls, sum({_TOKENS})::BIGINT AS tokens,
+        sum(calls)::BIGINT AS calls, sum({TOKENS})::BIGINT AS tokens,
         count(DISTINCT customer_id) AS customers,
         arg_max(price_status, started_at) AS status,
         arg_max(coalesce(price_note, reason), started_at) AS note
@@ -119,11 +120,13 @@ def _provider_line(provider: str, book: Book) -> str:
 
 def _alias(provider: str, model: str, engine: Engine) -> str:
     """The model of the same provider whose name is most alike: a proposal, never applied."""
-    known = [each for each in engine.book.providers.values() if each.id == provider.lower()]
-    found = _closest(model, [each.id for p in known for each in p.models])
+    known = Names(engine.book).provider(provider)
+    if known is None:
+        return ""
+    found = _closest(model, [each.id for each in engine.book.providers[known].models])
     if not found:
         return ""
-    target = f"{{ provider = {_text(known[0].id)}, model = {_text(found)} }}"
+    target = f"{{ provider = {_text(known)}, model = {_text(found)} }}"
     return (
         f"[[alias]]\nprovider = {_text(provider)}\nmodel = {_text(model)}\nis = {target}\n"
         'reason = "WHY"\n'

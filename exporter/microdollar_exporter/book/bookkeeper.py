@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Decide what new evidence does to the books: entries for calls, reversals of what was mistaken."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Final
 
 import numpy as np
 
 from microdollar_exporter.batch import Batch
 from microdollar_exporter.book.bulk import Bulk
-from microdollar_exporter.book.entries import Pricer, entries_of, tags
+from microdollar_exporter.book.entries import Pricer, Prices, entries_of, tags
 from microdollar_exporter.book.inheritance import inherited
 from microdollar_exporter.book.outlines import Flattener
 from microdollar_exporter.book.relatives import Pool, gather
@@ -16,17 +18,27 @@ from microdollar_exporter.customer import Customers
 from microdollar_exporter.entry import Entry, Standing, reversal
 from microdollar_exporter.evidence import Evidence, Identity, Profile
 from microdollar_exporter.normalise import normalise
+from microdollar_exporter.price import Engine
+from microdollar_exporter.price.reader import read_book
 from microdollar_exporter.store import Booking, Decision, Known
 from microdollar_exporter.usage import UsageRow
 from microdollar_exporter.witness import NEAR, choose
 
 __all__ = ["Bookkeeper"]
 
+log = logging.getLogger(__name__)
+
 _MAX_PROFILES: Final = 10_000
+_MAX_BOOKS: Final = 4
+"""So many earlier price books are kept ready."""
 
 
 class Bookkeeper:
-    """Gives the entries that new evidence calls for; `price_book` is the id of its price book."""
+    """Gives the entries that new evidence calls for; `price_book` is the id of its price book.
+
+    A call that is in the books stays with the book that it was booked by, whatever becomes known of
+    it later: only an operator's decision moves it to another.
+    """
 
     def __init__(
         self,
@@ -34,9 +46,9 @@ class Bookkeeper:
         flatten: Flattener = lambda _: None,
         price_book: str | None = None,
     ) -> None:
-        self._price = price
+        self._prices = Prices(price, price_book)
+        self._earlier: dict[str, Prices] = {}
         self._flatten = flatten
-        self._price_book = price_book
         self._tags: dict[Profile, Mapping[str, str]] = {}
         self._decide(())
 
@@ -44,7 +56,7 @@ class Bookkeeper:
         """From now on book by these decisions of the operator."""
         self._decisions = decisions
         self._customers = Customers(decisions)
-        self._bulk = Bulk(self._flatten, self._price_book, self._customers, self._labels)
+        self._bulk = Bulk(self._flatten, self._prices.book, self._customers, self._labels)
 
     def __call__(self, new: Sequence[Evidence], known: Known) -> Booking:
         """The entries for evidence that has just been stored, and reversals of superseded ones."""
@@ -74,6 +86,7 @@ class Bookkeeper:
         of_trace = inherited(pool.spans, known)
         booked_before = claimed.keys() - new
         standing = known.standing(booked_before)
+        age = {identity: place for place, identity in enumerate(standing)}
         revisions = known.revisions(booked_before)
         entries: list[Entry] = []
         superseded = 0
@@ -82,6 +95,8 @@ class Bookkeeper:
             wanted: list[Entry] = []
             if verdict.billed:
                 losers = [pool.spans[other] for other in verdict.stands_for]
+                booked = [i for i in (identity, *verdict.stands_for) if i in age]
+                books = _books(s for i in sorted(booked, key=age.__getitem__) for s in standing[i])
                 wanted = self._entries(
                     item,
                     rows[identity],
@@ -91,13 +106,14 @@ class Bookkeeper:
                     ],
                     of_trace=of_trace.get(identity),
                     note=verdict.note,
+                    prices_of=self._prices_by(books, known),
                 )
             there = standing.get(identity, ())
             if wanted:
                 earlier = [s for other in verdict.stands_for for s in standing.get(other, ())]
                 wanted = _keep_decisions(wanted, [*there, *earlier])
             if there:
-                if [_facts(entry) for entry in wanted] == [_facts(s.entry) for s in there]:
+                if _say_the_same(wanted, there):
                     continue
                 why = verdict.note if not wanted else "the same call, with what became known since"
                 entries += [reversal(old, why or "superseded") for old in there]
@@ -117,6 +133,7 @@ class Bookkeeper:
         loser_rows: Sequence[UsageRow] = (),
         of_trace: str | None = None,
         note: str | None = None,
+        prices_of: Callable[[UsageRow], Prices] | None = None,
     ) -> list[Entry]:
         named = self._customers.of_call(item, losers, of_trace)
         labels = self._labels(item.profile)
@@ -127,9 +144,35 @@ class Bookkeeper:
         if losers:
             rows = _completed(rows, loser_rows)
         notes = [said for said in (note, named.note) if said]
-        return entries_of(
-            item, rows, named, self._price, self._price_book, tags=labels, notes=notes
-        )
+        prices_of = prices_of or (lambda _: self._prices)
+        return entries_of(item, rows, named, prices_of, tags=labels, notes=notes)
+
+    def _prices_by(self, books: Mapping[int, str], known: Known) -> Callable[[UsageRow], Prices]:
+        """Each row by the book that it stands by; a row that is new by that of its call."""
+        of_call = next(iter(books.values()), None)
+        return lambda row: self._prices_of(books.get(row.position, of_call), known)
+
+    def _prices_of(self, book_id: str | None, known: Known) -> Prices:
+        """The prices of a book of the ledger, those in force where there is none."""
+        if book_id is None or book_id == self._prices.book:
+            return self._prices
+        if book_id not in self._earlier:
+            if len(self._earlier) >= _MAX_BOOKS:
+                self._earlier.clear()
+            self._earlier[book_id] = self._read(book_id, known)
+        return self._earlier[book_id]
+
+    def _read(self, book_id: str, known: Known) -> Prices:
+        try:
+            book = read_book(known.price_book(book_id) or "")
+        except ValueError:
+            log.error(  # noqa: TRY400 - `microdollar verify` says what is wrong with it
+                "the ledger has no price book %s that can be read: a call that it priced is priced "
+                "by the book in force when more becomes known of it",
+                book_id,
+            )
+            return self._prices
+        return Prices(Engine(book).price, book_id)
 
     def _labels(self, profile: Profile) -> Mapping[str, str]:
         labels = self._tags.get(profile)
@@ -155,18 +198,38 @@ def _completed(rows: Sequence[UsageRow], others: Sequence[UsageRow]) -> list[Usa
     return [first, *further]
 
 
-_PRICE_AND_PLACE: Final = frozenset(
-    {"kind", "revision", "cost", "list_cost", "price_status", "price_note", "price_row"}
-    | {"price_book", "reverses", "decision", "reason", "assigned_by"}
+_PRICE: Final = ("cost", "list_cost", "price_status", "price_row")
+_PLACE: Final = frozenset(
+    {"kind", "revision", "price_note", "price_book"}
+    | {"reverses", "decision", "reason", "assigned_by"}
 )
-_COMPARED: Final = [
-    index for index, name in enumerate(Entry._fields) if name not in _PRICE_AND_PLACE
-]
+_FACTS: Final = itemgetter(
+    *(i for i, name in enumerate(Entry._fields) if name not in {*_PLACE, *_PRICE})
+)
+"""What an entry says of the call, without what it costs and how it came into the books."""
+_FACTS_AND_PRICE: Final = itemgetter(
+    *(i for i, name in enumerate(Entry._fields) if name not in _PLACE)
+)
 
 
-def _facts(entry: Entry) -> list[object]:
-    """What an entry says of the call, without what it costs and how it came into the books."""
-    return [entry[index] for index in _COMPARED]
+def _say_the_same(wanted: Sequence[Entry], there: Sequence[Standing]) -> bool:
+    """Whether entries leave nothing to be changed in the books; costs tell by one book only."""
+    if len(wanted) != len(there):
+        return False
+    for new, (_, old) in zip(wanted, there, strict=True):
+        said = _FACTS_AND_PRICE if new.price_book == old.price_book else _FACTS
+        if said(new) != said(old):
+            return False
+    return True
+
+
+def _books(there: Iterable[Standing]) -> dict[int, str]:
+    """The book by which each row of a call is in the books: that of the first entry, if several."""
+    books: dict[int, str] = {}
+    for _, entry in there:
+        if entry.price_book is not None:
+            books.setdefault(entry.position, entry.price_book)
+    return books
 
 
 def _keep_decisions(wanted: Iterable[Entry], there: Sequence[Standing]) -> list[Entry]:

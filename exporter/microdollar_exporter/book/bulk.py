@@ -17,12 +17,10 @@ import pyarrow.compute as pc
 
 from microdollar_exporter.batch import TEXT, TIME, Batch, Integers
 from microdollar_exporter.book.outlines import COUNTS, DETAILS, Flattener, Outlines
-from microdollar_exporter.customer import Customers
+from microdollar_exporter.customer import NOBODY, Customers
 from microdollar_exporter.entry import USAGE
 from microdollar_exporter.evidence import Profile
-from microdollar_exporter.money import MAX_PICODOLLARS
 from microdollar_exporter.usage import BUCKETS
-from microdollar_semconv import UNASSIGNED
 from microdollar_semconv import attributes as md
 from microdollar_semconv import gen_ai as ga
 
@@ -30,8 +28,10 @@ __all__ = ["Bulk"]
 
 _FEWEST: Final = 32
 """Fewer calls than this are booked one by one: arrays would cost more than they save."""
+_NOBODY: Final = pa.array(NOBODY, TEXT)
 _MAX_FACTOR: Final = 2**28
-"""Counts and rates below this multiply and add up within 64 bits."""
+"""Counts and rates below this multiply and add up within 64 bits, and to less than the ledger
+holds."""
 
 
 class Bulk:
@@ -129,7 +129,6 @@ class _Group:
             count = self._buckets[bucket]
             self.exact &= (count == 0) | ((of_bucket >= 0) & (of_bucket < _MAX_FACTOR))
             cost += count * of_bucket
-        self.exact &= cost <= MAX_PICODOLLARS
         return cost
 
     def entries(self, kept: Integers, price_book: str | None) -> pa.Table:
@@ -155,7 +154,7 @@ class _Group:
         columns["response_id"] = pa.array(calls.response_ids, TEXT).take(positions)
         columns["user_id"] = self._user_id.take(positions)
         named = self._detail(md.CUSTOMER_ID).take(positions)
-        own = pc.if_else(pc.equal(named, UNASSIGNED), pa.scalar(None, TEXT), named)
+        own = pc.if_else(pc.is_in(named, _NOBODY), pa.scalar(None, TEXT), named)
         columns["customer_id"] = pc.coalesce(own, columns["customer_id"])
         columns["reason"] = pc.if_else(own.is_null(), columns["reason"], "call")
         columns["cost"] = _microdollars(self._cost[kept])
@@ -163,10 +162,12 @@ class _Group:
         return pa.table(columns)
 
     def _detail(self, name: str) -> pa.Array:
-        """What each call says under a name of `DETAILS`, null where it says nothing."""
+        """What each ordinary call says under a name of `DETAILS`, null where it says nothing."""
         place = self._outlines.detail_places[self._of, DETAILS.index(name)]
         positions = self._calls.detail_offsets[:-1] + place
-        return self._calls.detail_values.take(pa.array(positions, mask=place < 0))
+        # The places of a call that is not ordinary are another's, and may lie beyond the end.
+        absent = (place < 0) | (self._of < 0)
+        return self._calls.detail_values.take(pa.array(positions, mask=absent))
 
 
 _PARTS: Final = ("audio_in", "audio_out", "image_in", "image_out")
@@ -190,8 +191,6 @@ _REPORTED_AS: Final = {
 
 def _taken(values: Integers, offsets: Integers, places: Integers) -> Integers:
     """A row of values for each column of places: that of each call, 0 where it has no place."""
-    if not len(values):
-        return np.zeros(places.T.shape, np.int64)
     # Of a call whose places are another's, something within bounds is taken.
     positions = np.minimum(offsets[:-1, np.newaxis] + places, len(values) - 1)
     return np.where(places < 0, 0, values[positions]).T

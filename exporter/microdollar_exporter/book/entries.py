@@ -3,7 +3,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from microdollar_exporter.customer import Named
 from microdollar_exporter.entry import USAGE, Entry
@@ -13,12 +13,23 @@ from microdollar_exporter.price import Price
 from microdollar_exporter.usage import UsageRow
 from microdollar_semconv import attributes as md
 
-__all__ = ["Pricer", "entries_of", "tags"]
+__all__ = ["BEYOND", "Pricer", "Prices", "entries_of", "tags"]
 
 log = logging.getLogger(__name__)
 
+BEYOND: Final = "is beyond what an entry can hold"
+"""How the note of a price ends that is too much to be booked."""
+
 Pricer = Callable[[UsageRow], Price]
 """Gives the price of a usage row; `price.Engine.price` is one."""
+
+
+class Prices(NamedTuple):
+    """A price book to book by: what prices by it, and its id."""
+
+    price: Pricer
+    book: str | None
+
 
 _EXACT: Final = ("priced", "free")
 
@@ -37,16 +48,16 @@ def entries_of(
     evidence: Evidence,
     rows: Sequence[UsageRow],
     named: Named,
-    price: Pricer,
-    price_book: str | None,
+    prices_of: Callable[[UsageRow], Prices],
     *,
     tags: Mapping[str, str],
     notes: Sequence[str] = (),
 ) -> list[Entry]:
-    """The usage entries of a call, from the usage rows of its witness."""
+    """The usage entries of a call, from the usage rows of its witness, each by its own prices."""
     profile = evidence.profile
     made = []
     for row in rows:
+        price, price_book = prices_of(row)
         priced = _price(row, price)
         reason = "call" if row.calls else "further model"
         if row.notes or notes:
@@ -102,6 +113,6 @@ def _price(row: UsageRow, price: Pricer) -> Price:
         return Price(None, None, "bad_usage", None, "pricing failed")
     for cost in (priced.cost, priced.list_cost):
         if cost is not None and abs(cost) > MAX_PICODOLLARS:
-            note = f"a cost of {cost} picodollars is beyond what an entry can hold"
+            note = f"a cost of {cost} picodollars {BEYOND}"
             return Price(None, None, "bad_usage", priced.price_row, note)
     return priced

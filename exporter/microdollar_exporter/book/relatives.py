@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from microdollar_exporter.customer import NOBODY
 from microdollar_exporter.evidence import Evidence, Identity
 from microdollar_exporter.normalise import normalise
 from microdollar_exporter.store import WINDOW, Known, spells
@@ -135,7 +136,7 @@ def _claim(item: Evidence) -> Claim:
 
 def names_customer(item: Evidence) -> bool:
     """Whether a span says itself, in our own attribute, whom it is for."""
-    return item.details.get(md.CUSTOMER_ID, UNASSIGNED) != UNASSIGNED
+    return item.details.get(md.CUSTOMER_ID, UNASSIGNED) not in NOBODY
 
 
 def _with_heirs(seeds: Sequence[Evidence], pool: Pool, known: Known) -> list[Evidence]:

@@ -4,8 +4,20 @@
 Nothing of it is in the ledger: that has what calls cost.
 """
 
-from microdollar_exporter.markup.amounts import Bill, Key, Part, Piece, Span, bill
+from microdollar_exporter.markup.amounts import Bill, Key, Line, Part, Piece, Span, bill
 from microdollar_exporter.markup.file import beside, parse, read
 from microdollar_exporter.markup.rules import Markup
 
-__all__ = ["Bill", "Key", "Markup", "Part", "Piece", "Span", "beside", "bill", "parse", "read"]
+__all__ = [
+    "Bill",
+    "Key",
+    "Line",
+    "Markup",
+    "Part",
+    "Piece",
+    "Span",
+    "beside",
+    "bill",
+    "parse",
+    "read",
+]

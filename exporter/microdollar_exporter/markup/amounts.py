@@ -94,14 +94,13 @@ class Line:
 
     `parts` has no charge where none is known. `costed_parts` is the same without the charges of
     calls whose cost is not known, and `cost` the cost of the others. `unbilled` counts calls whose
-    amount is not known, and `unbilled_tokens` the tokens of such calls.
+    amount is not known.
     """
 
     parts: dict[Part, Fraction] = field(default_factory=dict)
     costed_parts: dict[Part, Fraction] = field(default_factory=dict)
     cost: int = 0
     unbilled: int = 0
-    unbilled_tokens: int = 0
     rules: set[str] = field(default_factory=set)
 
     def add(self, part: Part, amount: Fraction, rule: str, cost: int | None) -> None:
@@ -119,8 +118,10 @@ class Bill:
     """What customers pay, by customer and row, and what is not in it.
 
     `uncovered` and `unknown` count calls and their tokens: those that no rate is about, and those
-    whose rate needs a cost or a usage that is not known. `cut` names the periods of which the
-    report has a part only, so that their allowances and minimums are not in it.
+    whose rate needs a cost or a usage that is not known. `incomplete` names the customers and
+    periods whose allowance or minimum is worked out without such unknown calls. `cut` names the
+    periods of which the report has a part only, so that their allowances and minimums are not in
+    it.
     """
 
     lines: defaultdict[tuple[str | None, Key], Line] = field(
@@ -130,6 +131,7 @@ class Bill:
     uncovered_tokens: int = 0
     unknown: int = 0
     unknown_tokens: int = 0
+    incomplete: set[tuple[str | None, str]] = field(default_factory=set)
     cut: set[str] = field(default_factory=set)
 
 
@@ -144,6 +146,7 @@ class _Pool:
     def __init__(self) -> None:
         self.used = Fraction()
         self.charge = Fraction()
+        self.is_incomplete = False
 
     def credit(self, allowance: Allowance) -> Fraction:
         """What of the charge is included: as large a share of it as of the usage."""
@@ -170,6 +173,7 @@ class _Billing:
         self._named = {allowance.name: allowance for allowance in markup.allowances}
         # By customer and the shortest kind of period, only where there were calls.
         self._due: defaultdict[tuple[str | None, str], Fraction] = defaultdict(Fraction)
+        self._incomplete: set[tuple[str | None, str]] = set()
 
     def run(self, pieces: Iterable[Piece]) -> Bill:
         for piece in pieces:
@@ -188,6 +192,9 @@ class _Billing:
         charge = None if rate is None else self._charging[rate.name].charge(piece)
         if piece.calls or piece.all_tokens or piece.cost:
             self._due[piece.customer, piece.period] += charge or 0
+        is_unknown = bool(rate and charge is None and (piece.calls or piece.all_tokens))
+        if is_unknown:
+            self._incomplete.add((piece.customer, piece.period))
         if rate is None:
             self._bill.uncovered += piece.calls
             self._bill.uncovered_tokens += piece.all_tokens
@@ -198,22 +205,24 @@ class _Billing:
             line.add(Part.CHARGE, charge, rate.name, piece.cost)
         if charge is None:
             line.unbilled += piece.calls
-            line.unbilled_tokens += piece.all_tokens
         allowance = self._allowances.of(*whose, self._markup.finest.begin(piece.period))
         if allowance is not None:
             label = allowance.per.of(piece.period)
             pool = self._pools[piece.customer, allowance.name, label]
             pool.charge += charge or 0
+            pool.is_incomplete |= is_unknown
             if allowance.counted is Counted.TOKENS:
                 pool.used += piece.all_tokens
             elif piece.accepted:
                 pool.used += piece.calls
 
     def _include(self, customer: str | None, allowance: Allowance, label: str, pool: _Pool) -> None:
-        credit = pool.credit(allowance)
         if not self._span.holds(allowance.per, label):
             self._bill.cut.add(label)
-        elif credit:
+            return
+        if credit := pool.credit(allowance):
+            if pool.is_incomplete:
+                self._bill.incomplete.add((customer, label))
             self._due[customer, self._a_finest(allowance.per, label)] -= credit
             self._adjust(customer, Part.ALLOWANCE, -credit, allowance, label)
 
@@ -250,6 +259,11 @@ class _Billing:
         missing = Fraction(minimum.usd) * _PICO - due
         if missing > 0:
             self._adjust(customer, Part.MINIMUM, missing, minimum, label)
+            self._bill.incomplete |= {
+                (customer, label)
+                for whose, period in self._incomplete
+                if whose == customer and minimum.per.of(period) == label
+            }
 
     def _adjust(
         self,

@@ -3,6 +3,7 @@
 
 from collections.abc import Sequence
 from decimal import Decimal
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from microdollar_exporter.markup.rules import (
     Rate,
     Rule,
 )
+from microdollar_exporter.price.units import UNITS, unit_name
 from microdollar_exporter.toml_source import Table
 
 __all__ = ["beside", "parse", "read"]
@@ -26,6 +28,9 @@ _WHEN = ("from", "to")
 _PRICES = ("percent", "per_mtok", "per_call", "per_unit")
 _COUNTED = tuple(counted.value for counted in Counted)
 _PERIODS = tuple(per.name.lower() for per in Per)
+_UNITS = (*(unit for unit in UNITS if unit != "audio_hours"), "audio_seconds")
+_NEAR = 0.8
+"""How alike the name of an unknown unit is to that of a known one when it is taken for a slip."""
 _BUCKETS = ("input", *PRICED_AS)
 
 
@@ -106,8 +111,19 @@ def _per_unit(table: Table) -> dict[str, Decimal]:
     prices = table.table("per_unit")
     if prices is None:
         return {}
-    found = {name: _price(prices, name) for name in prices.values}
-    return {name: price for name, price in found.items() if price is not None}
+    found: dict[str, Decimal] = {}
+    for name in prices.values:
+        unit = unit_name(name)
+        if name == "audio_hours":
+            prices.refuse(name, "write audio_seconds, the price of a second: those are counted")
+        if unit in found:
+            prices.refuse(name, f"it is another name for {unit}, which is there already")
+        if unit not in _UNITS and (near := get_close_matches(unit, _UNITS, 1, _NEAR)):
+            prices.refuse(name, f"do you mean {near[0]}? known are {', '.join(_UNITS)}")
+        price = _price(prices, name)
+        if price is not None:
+            found[unit] = price
+    return found
 
 
 def _price(table: Table, name: str) -> Decimal | None:

@@ -9,37 +9,33 @@ whose evidence it no longer has.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
 import duckdb
 
-from microdollar_exporter.ask.connect import Answers
+from microdollar_exporter.ask.closed import CLOSE_PERIOD, as_option
+from microdollar_exporter.ask.honesty import IN_DOUBT, TOKENS, UNASSIGNED_SUMS
 from microdollar_exporter.ask.period import Period, period
 from microdollar_exporter.errors import UsageError
 from microdollar_exporter.operate.arguments import flag_of, known_only, text_of, who_of
 from microdollar_exporter.operate.moves import looking
 from microdollar_exporter.store import Decision, Store
-from microdollar_exporter.usage import BUCKETS
 
-__all__ = ["CLOSE_PERIOD", "ClosedPeriod", "Settled", "close_period", "closed_periods", "settled"]
-
-CLOSE_PERIOD: Final = "close-period"
-"""The kind of the decision. It holds the `first` moment of the period and its `end`, microseconds
-since 1970 UTC, its `name`, and its sums. The moment of the decision is that as of which they are
-the sums."""
+__all__ = ["CLOSE_PERIOD", "ClosedPeriod", "close_period", "closed_periods"]
 
 _EPOCH: Final = datetime(1970, 1, 1)
 _MICROSECOND: Final = timedelta(microseconds=1)
 _MONTH: Final = re.compile(r"(19[7-9]\d|2\d{3})-(0[1-9]|1[0-2])", re.ASCII)
-_TOKENS: Final = " + ".join(f"coalesce({bucket}, 0)" for bucket in BUCKETS)
-_SUMS: Final = f"""
-    count(*) AS entries, coalesce(sum(calls), 0)::BIGINT AS calls,
-    coalesce(sum({_TOKENS}), 0)::BIGINT AS tokens,
-    CAST(sum(cost) AS VARCHAR) AS cost,
-    coalesce(sum(calls) FILTER (cost IS NULL), 0)::BIGINT AS unpriced,
-    coalesce(sum(calls) FILTER (customer_id IS NULL), 0)::BIGINT AS unassigned"""
+_COUNTS: Final = {"calls": "sum(calls)", "tokens": f"sum({TOKENS})", **IN_DOUBT, **UNASSIGNED_SUMS}
+_SUMS: Final = ", ".join(
+    [
+        "count(*) AS entries",
+        "CAST(sum(cost) AS VARCHAR) AS cost",
+        *(f"coalesce({sql}, 0)::BIGINT AS {name}" for name, sql in _COUNTS.items()),
+    ]
+)
 
 
 class ClosedPeriod(NamedTuple):
@@ -79,8 +75,8 @@ def close_period(store: Store, arguments: Mapping[str, Any]) -> dict[str, Any]:
     Returns:
         The id of the `decision`; the `period`, from when (`from`) until when (`to`, excluded), and
         the moment `as_of` which its figures stay what they are, UTC; and its sums: `entries`,
-        `calls`, `tokens`, `cost` in microdollars as decimal text, and calls that are `unpriced` and
-        `unassigned`.
+        `calls`, `tokens`, `cost` in microdollars as decimal text, and what stands beside the total
+        of a report, in the same words.
 
     Raises:
         UsageError: the period is not over, part of it is closed already, or an argument is wrong.
@@ -100,60 +96,6 @@ def close_period(store: Store, arguments: Mapping[str, Any]) -> dict[str, Any]:
         content = {"name": name, "first": _micros(asked.first), "end": _micros(asked.end), **sums}
         decision_id = change.decide(kind=CLOSE_PERIOD, content=content, **who._asdict())
     return _answer(decision_id, name, asked, change.at, sums)
-
-
-class Settled(NamedTuple):
-    """A closed period, its figures as of its closing, and what was booked of it `since`.
-
-    Costs are microdollars as decimal text; times are UTC.
-    """
-
-    period: str
-    first: str
-    end: str
-    as_of: str
-    decision: str
-    made_by: str
-    reason: str
-    calls: int
-    cost: str | None
-    calls_since: int
-    cost_since: str | None
-
-
-def settled(connection: Answers) -> Sequence[Settled]:
-    """The closed periods of a ledger, in the order of their time."""
-    found = connection.sql(
-        """
-        SELECT d.*, sum(calls) FILTER (recorded_at <= made_at) AS calls,
-            CAST(sum(cost) FILTER (recorded_at <= made_at) AS VARCHAR) AS cost,
-            sum(calls) FILTER (recorded_at > made_at) AS calls_since,
-            CAST(sum(cost) FILTER (recorded_at > made_at) AS VARCHAR) AS cost_since
-        FROM (
-            SELECT decision_id, made_by, reason, made_at, content->>'$.name' AS name,
-                make_timestamp(CAST(content->>'$.first' AS BIGINT)) AS first,
-                make_timestamp(CAST(content->>'$.end' AS BIGINT)) AS end
-            FROM decision WHERE kind = ?
-        ) d LEFT JOIN ledger ON started_at >= first AND started_at < d.end
-        GROUP BY ALL ORDER BY first""",
-        [CLOSE_PERIOD],
-    ).to_pylist()
-    return [
-        Settled(
-            period=row["name"],
-            first=_text(row["first"]),
-            end=_text(row["end"]),
-            as_of=_text(row["made_at"]),
-            decision=row["decision_id"],
-            made_by=row["made_by"],
-            reason=row["reason"],
-            calls=int(row["calls"] or 0),
-            cost=row["cost"],
-            calls_since=int(row["calls_since"] or 0),
-            cost_since=row["cost_since"],
-        )
-        for row in found
-    ]
 
 
 def _asked(arguments: Mapping[str, Any]) -> tuple[str, Period]:
@@ -206,18 +148,13 @@ def _answer(
         "period": name,
         "from": str(asked.first),
         "to": str(asked.end),
-        "as_of": as_of and _text(as_of),
+        "as_of": as_of and as_option(as_of),
         **sums,
     }
 
 
 def _micros(moment: datetime | None) -> int:
     return 0 if moment is None else (moment - _EPOCH) // _MICROSECOND
-
-
-def _text(moment: datetime) -> str:
-    """A moment as `--as-of` takes it."""
-    return moment.isoformat(timespec="microseconds")
 
 
 def _moment(micros: int) -> datetime:

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import duckdb
 
+from microdollar_exporter.ask.honesty import TOKENS
 from microdollar_exporter.customer import ERASED, USERS_DECISION
 from microdollar_exporter.errors import UsageError
 from microdollar_exporter.operate.arguments import (
@@ -39,7 +40,6 @@ from microdollar_exporter.operate.remove import (
 from microdollar_exporter.operate.rewrite import copy_whole, rewrite
 from microdollar_exporter.store import Change, Store
 from microdollar_exporter.store.decisions import Decision, decisions_in
-from microdollar_exporter.usage import BUCKETS
 
 __all__ = ["ERASE", "erase", "fingerprint"]
 
@@ -52,7 +52,6 @@ _LONG: Final = 4
 _ITERATIONS: Final = 600_000
 _STRONG: Final = 20
 """Response ids of this length are not given twice."""
-_TOKENS: Final = " + ".join(f"coalesce({bucket}, 0)" for bucket in BUCKETS)
 
 
 def erase(store: Store, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -65,14 +64,16 @@ def erase(store: Store, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """
     known_only(arguments, ("customer", "apply", "by", "reason"))
     customer = customer_of(arguments)
+    who = who_of(arguments) if flag_of(arguments, "apply") else None
+    if who and re.search(_pattern(customer), f"{who.made_by} {who.reason}"):
+        raise UsageError("reason and by are kept: write them without the customer's name")
     with looking(store) as con:
         _choose(con, customer)
         found = _found(con, customer)
-    if not flag_of(arguments, "apply") or not _anything(found):
+    if not _anything(found):
+        raise UsageError(f"there is no customer {customer!r} in the ledger, so nothing was erased")
+    if who is None:
         return {"decision": None, **found}
-    who = who_of(arguments)
-    if re.search(_pattern(customer), f"{who.made_by} {who.reason}"):
-        raise UsageError("reason and by are kept: write them without the customer's name")
     decision_id = Change.new_id()
     rewrite(store, lambda con: _fill(con, customer, decision_id, who, found))
     return {"decision": decision_id, **found}
@@ -147,7 +148,7 @@ def _found(con: duckdb.DuckDBPyConnection, customer: str) -> dict[str, Any]:
     """How much that is: calls and what they cost, spans, users, decisions, archived files."""
     [(calls, tokens, cost)] = con.execute(
         f"""
-        SELECT coalesce(sum(calls), 0)::BIGINT, coalesce(sum({_TOKENS}), 0)::BIGINT,
+        SELECT coalesce(sum(calls), 0)::BIGINT, coalesce(sum({TOKENS}), 0)::BIGINT,
             CAST(sum(cost) AS VARCHAR) FROM ledger WHERE customer_id = ?""",
         [customer],
     ).fetchall()

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 
 import duckdb
 
+from microdollar_exporter.ask.honesty import TOKENS
 from microdollar_exporter.entry import REVERSAL
 from microdollar_exporter.store import ENTRY_ID, Change, Store
 from microdollar_exporter.usage import BUCKETS, PARTS
@@ -20,7 +21,6 @@ EXAMPLES: Final = 5
 """How many calls are shown before they are moved."""
 
 _SIGNED: Final = ("calls", *BUCKETS, *PARTS, "cost", "list_cost")
-_TOKENS: Final = " + ".join(f"coalesce({bucket}, 0)" for bucket in BUCKETS)
 STANDING: Final = """
     kind <> 'reversal' AND trace_id <> '' AND entry_id NOT IN (
         SELECT reverses FROM ledger WHERE reverses IS NOT NULL
@@ -121,7 +121,7 @@ _MOVED: Final = "FROM ledger JOIN moved ON ledger.rowid = place"
 def _sums(con: duckdb.DuckDBPyConnection) -> dict[str, Any]:
     """What was chosen, and some of the calls."""
     [(calls, entries, tokens, cost, unpriced, first, last)] = con.execute(f"""
-        SELECT coalesce(sum(calls), 0)::BIGINT, count(*), coalesce(sum({_TOKENS}), 0)::BIGINT,
+        SELECT coalesce(sum(calls), 0)::BIGINT, count(*), coalesce(sum({TOKENS}), 0)::BIGINT,
             CAST(sum(cost) AS VARCHAR),
             coalesce(sum(calls) FILTER (cost IS NULL), 0)::BIGINT,
             CAST(min(started_at) AS VARCHAR), CAST(max(started_at) AS VARCHAR)

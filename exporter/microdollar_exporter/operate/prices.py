@@ -13,7 +13,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from microdollar_exporter.batch import Batch
 from microdollar_exporter.book import Bookkeeper
@@ -22,19 +22,22 @@ from microdollar_exporter.operate.arguments import Who, flag_of, known_only, tex
 from microdollar_exporter.price import Book, Engine
 from microdollar_exporter.price.difference import MOST_FACTOR, MOST_SHARE, difference
 from microdollar_exporter.price.overrides import read as read_overrides
+from microdollar_exporter.price.overrides.changes import beyond, factors
+from microdollar_exporter.price.overrides.in_use import PRICES, Named, file_in_use, named
 from microdollar_exporter.price.reader import read_book
 from microdollar_exporter.price.shipped import shipped, shipped_id
 from microdollar_exporter.store import Booker, Booking, Known, Store
 from microdollar_exporter.store.books import in_force, keep_book, put_in_force
 
-__all__ = ["PRICES", "USE_PRICES", "PricesInUse", "overrides_beside", "use_prices"]
+__all__ = ["PRICES", "USE_PRICES", "OverridesAsked", "PricesInUse", "use_prices"]
 
 log = logging.getLogger(__name__)
 
-PRICES: Final = "prices"
-"""The kind of the decisions on prices: `book` is the id of the book of list prices, `in_force` that
-of the same with the overrides over it, `overrides` their file, or None."""
 USE_PRICES: Final = "use-prices"
+
+OverridesAsked = Path | Literal[False] | None
+"""A file of overrides; False for none at all; None for those in use, which are at first those
+beside the ledger, if there are any."""
 
 _ARGUMENTS: Final = (
     *("book", "source", "source_version", "overrides"),
@@ -42,42 +45,36 @@ _ARGUMENTS: Final = (
 )
 
 
-def overrides_beside(db: Path) -> Path:
-    """The file of the overrides of a ledger, unless another is named."""
-    return db.with_suffix(".prices.toml")
-
-
 @dataclass(frozen=True, slots=True)
 class _Chosen:
     """A book of list prices, the file of the overrides, and both as one book."""
 
     listed: Book
-    overrides: Path | None
+    overrides: OverridesAsked
     book: Book
 
     @classmethod
-    def of(cls, listed: Book, overrides: Path | None) -> "_Chosen":
+    def of(cls, listed: Book, overrides: OverridesAsked) -> "_Chosen":
         """Lay the overrides over a book.
 
         Raises:
             UsageError: their file cannot be read, or says what cannot be.
         """
-        laid = listed if overrides is None else read_overrides(overrides).over(listed)
+        laid = read_overrides(overrides).over(listed) if overrides else listed
         return cls(listed, overrides, laid)
 
 
 class PricesInUse:
     """Books by the prices in force; they can change between two commits.
 
-    It is a `Booker`. All of it but the start belongs to the writer's thread. `overrides` is a file,
-    which has to be there; None is the one beside the ledger, if there is one.
+    It is a `Booker`. All of it but the start belongs to the writer's thread.
     """
 
-    def __init__(self, store: Store, overrides: Path | None = None) -> None:
+    def __init__(self, store: Store, overrides: OverridesAsked = None) -> None:
         """Find the prices that are in force now, and record them if they changed since.
 
         Raises:
-            UsageError: the file of the overrides cannot be used.
+            UsageError: the file of the overrides cannot be used, or is not there any more.
             StoreUnavailable: the ledger cannot be written.
         """
         self._overrides = overrides
@@ -92,7 +89,11 @@ class PricesInUse:
     def use(self, store: Store, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """The act `use-prices` of an exporter: what it books from now on is priced so."""
         answer, chosen = _use(store, arguments, self._overrides)
-        if "overrides" in arguments and answer["in_force"] == _in_force(store):
+        if (
+            "overrides" in arguments
+            and arguments.get("apply")
+            and answer["in_force"] == _in_force(store)
+        ):
             self._overrides = chosen.overrides
         if answer["applied"]:
             self._keeper = _keeper(chosen.book)
@@ -105,47 +106,53 @@ def use_prices(store: Store, arguments: Mapping[str, Any]) -> dict[str, Any]:
 
     `book` is the canonical content of a book of list prices, with its `source` and
     `source_version`; without one the list prices stay. `overrides` names the file of the
-    overrides; without one it is that in use, which is read anew. A book that differs by too much
-    is refused unless `force` is true: `most_share` of the known rates may have moved, and each by
-    `most_factor`, both as text. Unless `apply` is true nothing is done. `by` and `reason` say who
-    decides.
+    overrides, and false says that there shall be none; without it they are those in use, read anew.
+    A book that differs by too much is refused unless `force` is true: `most_share` of the known
+    rates may have moved, and each by `most_factor`, both as text. Unless `apply` is true nothing is
+    done. `by` and `reason` say who decides.
 
     The answer has the ids `was` and `in_force`, the `difference` of the list prices, or where these
-    stay that of all prices, and the moment that parts it (`since`), why it is refused (`refusal`),
-    and whether it was done (`applied`).
+    stay that of all prices, and the moment that parts it (`since`); beside new list prices what
+    else is otherwise, by overrides (`overridden`); the multipliers of theirs that are otherwise, by
+    name (`factors`); why it is refused (`refusal`), and whether it was done (`applied`).
     """
     return _use(store, arguments, None)[0]
 
 
 def _use(
-    store: Store, arguments: Mapping[str, Any], overrides: Path | None
+    store: Store, arguments: Mapping[str, Any], overrides: OverridesAsked
 ) -> tuple[dict[str, Any], _Chosen]:
     known_only(arguments, _ARGUMENTS)
     apply, force = flag_of(arguments, "apply"), flag_of(arguments, "force")
     listed = _listed(store)
     if "overrides" in arguments:
-        overrides = Path(text_of(arguments, "overrides"))
+        none = arguments["overrides"] is False
+        overrides = False if none else Path(text_of(arguments, "overrides"))
     chosen = _Chosen.of(_asked(arguments, listed), _overrides_of(store, overrides))
-    since = _since(store, listed)
+    since, was = _since(store, listed), _in_force(store)
+    before = _kept(store, was)
+    found, overridden, refusal = difference(before, chosen.book, since), None, None
     if "book" in arguments:
+        # What an operator says of their own prices is never too much, and never unseen.
+        whole = found
         found = difference(listed, chosen.listed, since)
         refusal = found.refusal(
             _number(arguments, "most_share", MOST_SHARE),
             _number(arguments, "most_factor", MOST_FACTOR),
         )
-    else:
-        # What an operator says of their own prices is never too much.
-        found, refusal = difference(_kept(store, _in_force(store)), chosen.book, since), None
-    was = _in_force(store)
-    does = apply and (force or refusal is None) and was != chosen.book.id
+        overridden = beyond(whole, found).as_json()
+    moved = "overrides" in arguments and named(store.path, chosen.overrides) != _decided(store)
+    does = apply and (force or refusal is None) and (moved or was != chosen.book.id)
     if does:
         _record(store, chosen, who_of(arguments))
     answer = {
         "was": was,
         "in_force": chosen.book.id,
         "book": chosen.listed.id,
-        "overrides": chosen.overrides and str(chosen.overrides),
+        "overrides": str(chosen.overrides) if chosen.overrides else None,
         "difference": found.as_json(),
+        "overridden": overridden,
+        "factors": [factor._asdict() for factor in factors(before, chosen.book)],
         "since": since,
         "refusal": refusal,
         "applied": does,
@@ -178,11 +185,15 @@ def _number(arguments: Mapping[str, Any], name: str, usual: Fraction) -> Fractio
         raise UsageError(f"{name} is {arguments[name]!r}: write a number like 0.05") from error
 
 
-def _overrides_of(store: Store, named: Path | None) -> Path | None:
-    if named is not None:
-        return named
-    beside = overrides_beside(store.path)
-    return beside if beside.exists() else None
+def _overrides_of(store: Store, asked: OverridesAsked) -> OverridesAsked:
+    return file_in_use(store.path, _decided(store)) if asked is None else asked
+
+
+def _decided(store: Store) -> Named:
+    """The overrides of the last decision on prices."""
+    made = [each.content for each in store.decisions if each.kind == PRICES]
+    decided: Named = made[-1]["overrides"] if made else None
+    return decided
 
 
 def _listed(store: Store) -> Book:
@@ -255,7 +266,7 @@ def _record(store: Store, chosen: _Chosen, who: Who) -> None:
     content = {
         "book": chosen.listed.id,
         "in_force": chosen.book.id,
-        "overrides": chosen.overrides and str(chosen.overrides),
+        "overrides": named(store.path, chosen.overrides),
     }
     with store.change() as change:
         keep_book(change.con, chosen.listed, change.at)

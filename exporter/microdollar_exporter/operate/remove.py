@@ -12,8 +12,9 @@ from typing import Final, NamedTuple
 
 import duckdb
 
+from microdollar_exporter.ask.closed import CLOSE_PERIOD
+from microdollar_exporter.customer import ERASED
 from microdollar_exporter.errors import ActFailed
-from microdollar_exporter.operate.arguments import ERASED
 from microdollar_exporter.operate.rewrite import copy_whole
 from microdollar_exporter.store import Decision
 from microdollar_exporter.store.removed import FINGERPRINT, RESPONSE_FINGERPRINT
@@ -33,6 +34,10 @@ __all__ = [
     "sum_up",
 ]
 
+_CLOSINGS: Final = """
+    SELECT made_at, make_timestamp(CAST(content->>'$.first' AS BIGINT)),
+        make_timestamp(CAST(content->>'$.end' AS BIGINT))
+    FROM old.decision WHERE kind = ?"""
 _SUMMED: Final = ("calls", *BUCKETS, *PARTS)
 _OF_A_SUM: Final = (
     *("kind", "provider", "operation", "service_tier", "usage_source", "rule"),
@@ -72,13 +77,17 @@ class Sums(NamedTuple):
 
 
 def sum_up(con: duckdb.DuckDBPyConnection, sums: Sums) -> None:
-    """Write the sums of entries, by the day of the calls and the day of their recording."""
+    """Write the sums of entries, by the day of the calls and the day of their recording.
+
+    A closing, and where its period begins and ends, part a day: closed figures stay what they are.
+    """
+    closings = con.execute(_CLOSINGS, [CLOSE_PERIOD]).fetchall()
     words = [f"{_without(name)} AS {name}" for name in _NAMED]
     con.execute(
         f"""
         INSERT INTO fresh.ledger BY NAME
         SELECT md5(concat_ws('|', 'sums', $decision, row_number() OVER ())) AS entry_id,
-            * EXCLUDE (all_units, is_unpriced, recorded_on),
+            * EXCLUDE (all_units, is_unpriced, recorded_on, closings),
             '' AS trace_id, '' AS span_id, 0 AS position, 0 AS revision,
             coalesce({_UNITS}, MAP {{}}) AS units,
             $decision AS decision, $reason AS reason
@@ -87,8 +96,13 @@ def sum_up(con: duckdb.DuckDBPyConnection, sums: Sums) -> None:
                 CASE WHEN customer_id = $customer THEN '{ERASED}' ELSE customer_id END
                     AS customer_id,
                 {sums.tags} AS tags,
-                CAST(CAST(started_at AS DATE) AS TIMESTAMP) AS started_at,
+                greatest(CAST(CAST(started_at AS DATE) AS TIMESTAMP), list_max(list_filter(
+                    CAST($edges AS TIMESTAMP[]), lambda edge: edge <= started_at
+                ))) AS started_at,
                 CAST(recorded_at AS DATE) AS recorded_on, cost IS NULL AS is_unpriced,
+                len(list_filter(
+                    CAST($closed_at AS TIMESTAMP[]), lambda moment: moment < recorded_at
+                )) AS closings,
                 max(recorded_at) AS recorded_at, sum(cost) AS cost,
                 sum(list_cost) AS list_cost,
                 {", ".join(f"CAST(sum({name}) AS BIGINT) AS {name}" for name in _SUMMED)},
@@ -100,6 +114,8 @@ def sum_up(con: duckdb.DuckDBPyConnection, sums: Sums) -> None:
             "reason": sums.reason,
             "customer": sums.customer,
             "pattern": sums.pattern,
+            "closed_at": [made_at for made_at, *_ in closings],
+            "edges": [edge for _, *edges in closings for edge in edges],
         },
     )
 

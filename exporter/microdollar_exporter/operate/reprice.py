@@ -14,18 +14,20 @@ from typing import Any, Final
 import duckdb
 import pyarrow as pa
 
+from microdollar_exporter.ask.honesty import TOKENS
 from microdollar_exporter.ask.period import period
+from microdollar_exporter.book import BEYOND
 from microdollar_exporter.errors import UsageError
 from microdollar_exporter.operate.arguments import flag_of, known_only, text_of, who_of
 from microdollar_exporter.operate.close import closed_periods
 from microdollar_exporter.operate.moves import looking, taken_back
 from microdollar_exporter.operate.price_anew import choose, price
+from microdollar_exporter.operate.why import PRICE_LAYERS, WHY
 from microdollar_exporter.price import Book
 from microdollar_exporter.price.reader import read_book
 from microdollar_exporter.store import ENTRY_ID, Change, Decision, Store
 from microdollar_exporter.store.books import in_force
 from microdollar_exporter.store.registered import registered
-from microdollar_exporter.usage import BUCKETS
 from microdollar_semconv import UNASSIGNED
 
 __all__ = ["OPEN_STATUSES", "REPRICE", "STATUSES", "reprice"]
@@ -50,7 +52,6 @@ STATUSES: Final[Mapping[str, Sequence[str]]] = {
 _EXACT: Final = ("priced", "free")
 
 _FILTERS: Final = ("customer", "provider", "model", "from", "to", "status")
-_TOKENS: Final = " + ".join(f"coalesce({bucket}, 0)" for bucket in BUCKETS)
 _MODEL: Final = "coalesce(response_model, request_model)"
 _EARLIER: Final = "repriced by decision [^;]*; "
 _SUMS: Final = """
@@ -72,8 +73,9 @@ def reprice(store: Store, arguments: Mapping[str, Any]) -> dict[str, Any]:
     Returns:
         The id of the `decision`; the `book` and `old_books`; `calls`, `entries` and `tokens` with
         another price, what they cost `before` and `after` and the `difference`, in microdollars as
-        decimal text; the same for each customer, model and reason as `changes`, and for each closed
-        period that is concerned as `closed`; what else was looked at, in calls, as `left`; and how
+        decimal text; the same for each customer, model, reason and price status (`old_status` and
+        `new_status`) as `changes`, and for each closed period that is concerned as `closed`; how
+        many calls are `becoming_partial`; what else was looked at, in calls, as `left`; and how
         many `seconds` it took.
 
     Raises:
@@ -131,12 +133,15 @@ def _statuses(arguments: Mapping[str, Any]) -> list[str]:
     words = arguments.get("status")
     if words is None:
         words = [*STATUSES] if include_priced else [*OPEN_STATUSES]
-    if not isinstance(words, list) or not words or not STATUSES.keys() >= set(map(str, words)):
+    if not isinstance(words, list) or not words:
         raise UsageError(f"status is {words!r}: give one or more of {', '.join(STATUSES)}")
+    for word in words:
+        if word not in STATUSES:
+            raise UsageError(f"status is {word!r}: give one or more of {', '.join(STATUSES)}")
     exact = [word for word in words if word in _EXACT]
     if exact and not include_priced:
         raise UsageError(
-            f"status is {exact[0]}: such prices are exact; say with include_priced that they are "
+            f"status is {exact[0]}: such prices are exact; say with --include-priced that they are "
             "to be corrected"
         )
     return [status for word in words for status in STATUSES[word]]
@@ -164,15 +169,27 @@ def _look(
         "changes": _rows(
             con,
             f"""SELECT coalesce(customer_id, '{UNASSIGNED}') AS customer, model, why,
-                {_SUMS} FROM repriced GROUP BY ALL ORDER BY ALL""",
+                old_status, new_status, {_SUMS} FROM repriced GROUP BY ALL ORDER BY ALL""",
         ),
+        "becoming_partial": _becoming_partial(con),
         "closed": _of_closed_periods(con, decisions),
         "left": _left(con),
     }
 
 
-def _rows(con: duckdb.DuckDBPyConnection, query: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = con.sql(query).to_arrow_table().to_pylist()
+def _becoming_partial(con: duckdb.DuckDBPyConnection) -> int:
+    """How many calls get a price for a part only, and had one for the whole, or none."""
+    [(calls,)] = con.execute("""
+        SELECT coalesce(sum(calls), 0)::BIGINT FROM repriced
+        WHERE new_status = 'partial' AND old_status <> 'partial'""").fetchall()
+    return int(calls)
+
+
+def _rows(
+    con: duckdb.DuckDBPyConnection, query: str, parameters: Sequence[Any] = ()
+) -> list[dict[str, Any]]:
+    asked = con.sql(query, params=list(parameters))
+    found: list[dict[str, Any]] = asked.to_arrow_table().to_pylist()
     return found
 
 
@@ -198,21 +215,15 @@ def _compare(con: duckdb.DuckDBPyConnection, book: Book) -> None:
         con.execute(
             f"""
             CREATE OR REPLACE TEMP TABLE repriced AS
-            SELECT place, start, customer_id, {_MODEL} AS model, calls, {_TOKENS} AS tokens,
-                c.cost, price_book, p.cost AS new_cost, p.list_cost AS new_list_cost,
+            WITH layers AS MATERIALIZED ({PRICE_LAYERS})
+            SELECT place, start, customer_id, {_MODEL} AS model, calls, {TOKENS} AS tokens,
+                c.cost, c.price_status AS old_status, price_book,
+                p.cost AS new_cost, p.list_cost AS new_list_cost,
                 p.price_status AS new_status, p.price_note AS new_note, p.price_row AS new_row,
-                CASE
-                    WHEN (lower(trim({_MODEL})), r.model) IN (SELECT (model, to_model) FROM alias)
-                        THEN 'alias'
-                    WHEN r.layer IS NOT NULL THEN concat('override (', r.layer, ')')
-                    WHEN c.cost IS NULL THEN 'new rate'
-                    WHEN c.price_status = 'partial' THEN 'missing rate'
-                    WHEN c.price_status = 'fallback' AND p.price_status IN ('priced', 'free')
-                        THEN 'doubt settled'
-                    ELSE 'corrected rate'
-                END AS why
+                {WHY} AS why
             FROM chosen c JOIN priced p USING (place)
-            LEFT JOIN price_row r ON r.book_id = ? AND r.price_row = p.price_row
+            LEFT JOIN layers o ON o.book_id = c.price_book AND o.price_row = c.price_row
+            LEFT JOIN layers n ON n.book_id = ? AND n.price_row = p.price_row
             WHERE p.cost IS NOT NULL AND (p.cost IS DISTINCT FROM c.cost
                 OR p.list_cost IS DISTINCT FROM c.list_cost OR p.price_status <> c.price_status)""",
             [book.id],
@@ -239,13 +250,17 @@ def _left(con: duckdb.DuckDBPyConnection) -> dict[str, int]:
         """
         SELECT
             coalesce(sum(c.calls) FILTER (p.place IS NULL), 0)::BIGINT AS without_evidence,
+            coalesce(sum(c.calls) FILTER (beyond), 0)::BIGINT AS beyond,
             coalesce(sum(c.calls) FILTER (p.place IS NOT NULL AND p.cost IS NULL
-                AND c.cost IS NULL), 0)::BIGINT AS still_unpriced,
+                AND c.cost IS NULL AND NOT beyond), 0)::BIGINT AS still_unpriced,
             coalesce(sum(c.calls) FILTER (p.place IS NOT NULL AND p.cost IS NULL
-                AND c.cost IS NOT NULL), 0)::BIGINT AS kept,
+                AND c.cost IS NOT NULL AND NOT beyond), 0)::BIGINT AS kept,
             coalesce(sum(c.calls) FILTER (p.cost IS NOT NULL AND r.place IS NULL), 0)::BIGINT
                 AS unchanged
-        FROM chosen c LEFT JOIN priced p USING (place) LEFT JOIN repriced r USING (place)""",
+        FROM chosen c LEFT JOIN (
+            SELECT *, coalesce(ends_with(price_note, ?), false) AS beyond FROM priced
+        ) p USING (place) LEFT JOIN repriced r USING (place)""",
+        [BEYOND],
     )
     return left
 
