@@ -60,12 +60,14 @@ clean:  ## Remove what was installed and generated
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv: $(UV) uv.lock pyproject.toml semconv/pyproject.toml instrumentation/pyproject.toml exporter/pyproject.toml
-	$(UV) sync --locked --all-packages
-	@touch .venv
+	@# What was cut off is begun again next time.
+	$(UV) sync --locked --all-packages || { touch -t 200001010000 $@; exit 1; }
+	@touch $@
 
 # What else reports model calls, apart from the environment of the tests.
 .venv-emitters: .venv
-	UV_PROJECT_ENVIRONMENT=$@ $(UV) sync --locked --all-packages --no-default-groups --group emitters
+	UV_PROJECT_ENVIRONMENT=$@ $(UV) sync --locked --all-packages --no-default-groups \
+		--group emitters || { touch -t 200001010000 $@; exit 1; }
 	@touch $@
 
 # --target also works where the system's Python may not be installed into.
