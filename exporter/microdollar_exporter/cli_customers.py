@@ -294,7 +294,8 @@ def retain(
     done = f"{what} removed"
     would = f"{what} would be removed"
     if found["ledger_before"]:
-        entries = f"{found['entries']:,} entries from before {found['ledger_before']}"
+        entries = "1 entry" if found["entries"] == 1 else f"{found['entries']:,} entries"
+        entries += f" from before {found['ledger_before']}"
         done += f", {entries} made sums by the day"
         would += f", {entries} would become sums by the day"
     _show_done(found, apply, done, would)

@@ -274,9 +274,9 @@ def test_retain_on_the_command_line_and_through_a_running_exporter(tmp_path: Pat
         options = ["retain", "--db", str(db), "--evidence", "30d", "--ledger", "60d"]
         day = f"{TODAY - timedelta(days=30):%Y-%m-%d}"
         shown = CliRunner().invoke(main, options)
-        assert f"1 spans from before {day} would be removed, 1 entries" in shown.output
+        assert f"1 span from before {day} would be removed, 1 entry" in shown.output
         done = CliRunner().invoke(main, [*options, "--apply", "--reason", "policy"])
-        assert f"1 spans from before {day} removed, 1 entries" in done.output
+        assert f"1 span from before {day} removed, 1 entry" in done.output
         answer = exporter.export(
             request(call(started_at=days_ago(90)), call(started_at=days_ago(1)))
         )
