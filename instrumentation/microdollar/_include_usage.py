@@ -8,7 +8,7 @@ the app gets the bytes that it would have got.
 
 import json
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from typing import Any, Final
 
 from microdollar import _headers, _stream
@@ -175,7 +175,7 @@ class _Sync(_Filtered):
         while True:
             try:
                 chunk = next(source)
-            except BaseException as error:
+            except Exception as error:  # to be cancelled or interrupted waits for nothing
                 if rest := self._wanted.end():
                     yield rest
                 if isinstance(error, StopIteration):
@@ -191,17 +191,21 @@ class _Sync(_Filtered):
 class _Async(_Filtered):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         source = aiter(self._stream)
-        while True:
-            try:
-                chunk = await anext(source)
-            except BaseException as error:
-                if rest := self._wanted.end():
-                    yield rest
-                if isinstance(error, StopAsyncIteration):
-                    return
-                raise
-            if wanted := self._wanted.feed(chunk):
-                yield wanted
+        try:
+            while True:
+                try:
+                    chunk = await anext(source)
+                except Exception as error:
+                    if rest := self._wanted.end():
+                        yield rest
+                    if isinstance(error, StopAsyncIteration):
+                        return
+                    raise
+                if wanted := self._wanted.feed(chunk):
+                    yield wanted
+        finally:
+            if isinstance(source, AsyncGenerator):
+                await source.aclose()
 
     async def aclose(self) -> None:
         await self._stream.aclose()

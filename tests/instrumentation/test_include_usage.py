@@ -3,6 +3,7 @@
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from itertools import pairwise
 from types import ModuleType
@@ -15,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import microdollar
+from microdollar import _include_usage
 from microdollar._include_usage import UsageFilter
 from tests.fakes.provider import FakeProvider, Received, Reply, sample
 from tests.instrumentation.conftest import Meter
@@ -83,6 +85,25 @@ def test_an_event_without_its_end_is_not_lost() -> None:
     wanted = UsageFilter()
     assert wanted.feed(b'data: {"choices":[{}]') == b""
     assert wanted.end() == b'data: {"choices":[{}]'
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError, KeyboardInterrupt, GeneratorExit])
+def test_who_is_cancelled_within_an_event_hears_of_it_at_once(error: type[BaseException]) -> None:
+    """To be given the rest first would swallow the cancellation."""
+
+    async def source() -> AsyncIterator[bytes]:
+        yield b"data: {}\n\n"
+        yield b'data: {"half'
+        raise error
+
+    async def read(got: list[bytes]) -> None:
+        async for chunk in _include_usage._Async(source(), UsageFilter()):
+            got.append(chunk)
+
+    got: list[bytes] = []
+    with pytest.raises(error):
+        read(got).send(None)
+    assert got == [b"data: {}\n\n"]
 
 
 def test_no_event_is_held_beyond_a_limit() -> None:
